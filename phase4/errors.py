@@ -1,0 +1,157 @@
+"""The tree of all errors, each with a stable code and the exit status the command line gives it.
+
+```
+Phase4Error                     INTERNAL              70
+├── UsageError                  USAGE                  2   a command line that cannot be understood
+├── InvalidInput                INPUT_INVALID          2   a document or file that is wrong: every problem, with its path
+│   ├── FlagInvalid             FLAG_INVALID           2
+│   ├── PlanInvalid             PLAN_INVALID           2
+│   ├── ScenarioInvalid         SCENARIO_INVALID       2
+│   └── RecordingInvalid        RECORDING_INVALID      2
+├── PlanStateError              PLAN_STATE             4   a command that this phase of a rollout refuses
+├── NotFound                    NOT_FOUND              5
+├── StoreUnavailable            STORE_UNAVAILABLE      6
+├── ExtraMissing                EXTRA_MISSING          6   an optional part is not installed
+├── WriteFailed                 WRITE_FAILED           6
+├── JournalConflict             JOURNAL_CONFLICT      70   another controller was first; reload and decide again
+└── InvariantViolation          INVARIANT_VIOLATION   70   a promise of ours was broken: the run ends
+```
+
+An error is for a caller's mistake or a broken machine. A breached guardrail is a result, never an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class Phase4Error(Exception):
+    """The root: carries a message for people, a code for programs and, where there is one, a way out."""
+
+    code: ClassVar[str] = "INTERNAL"
+    exit_status: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(Phase4Error):
+    """A command line that cannot be understood."""
+
+    code = "USAGE"
+    exit_status = 2
+
+
+class InvalidInput(Phase4Error):
+    """A document or file that is wrong.
+
+    `problems` holds one line for each thing that is wrong, each with the path of the key inside the document.
+    """
+
+    code = "INPUT_INVALID"
+    exit_status = 2
+
+    def __init__(self, problems: str | Iterable[str], *, source: str | None = None, hint: str | None = None) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.source = source
+        prefix = f"{source}: " if source else ""
+        super().__init__("\n".join(prefix + problem for problem in self.problems), hint=hint)
+
+
+class FlagInvalid(InvalidInput):
+    """A flag document that is wrong."""
+
+    code = "FLAG_INVALID"
+
+
+class PlanInvalid(InvalidInput):
+    """A rollout plan that is wrong."""
+
+    code = "PLAN_INVALID"
+
+
+class ScenarioInvalid(InvalidInput):
+    """A scenario file that is wrong."""
+
+    code = "SCENARIO_INVALID"
+
+
+class RecordingInvalid(InvalidInput):
+    """A recording that cannot be replayed."""
+
+    code = "RECORDING_INVALID"
+
+
+class PlanStateError(Phase4Error):
+    """A command that the rollout's phase refuses."""
+
+    code = "PLAN_STATE"
+    exit_status = 4
+
+
+class NotFound(Phase4Error):
+    """Something that was named does not exist."""
+
+    code = "NOT_FOUND"
+    exit_status = 5
+
+
+class StoreUnavailable(Phase4Error):
+    """A database or run file cannot be opened or read."""
+
+    code = "STORE_UNAVAILABLE"
+    exit_status = 6
+
+
+class ExtraMissing(Phase4Error):
+    """An optional part is not installed."""
+
+    code = "EXTRA_MISSING"
+    exit_status = 6
+
+
+class WriteFailed(Phase4Error):
+    """A file could not be written; nothing of it is left behind."""
+
+    code = "WRITE_FAILED"
+    exit_status = 6
+
+
+class JournalConflict(Phase4Error):
+    """Another controller appended first: reload, decide again."""
+
+    code = "JOURNAL_CONFLICT"
+
+
+class InvariantViolation(Phase4Error):
+    """A promise of ours was broken during a run."""
+
+    code = "INVARIANT_VIOLATION"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to `name`, or None if none is close.
+
+    >>> nearest("arms", ["arm", "at", "kind"])
+    'arm'
+    """
+    matches = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def unknown_key(path: str, name: str, known: Iterable[str]) -> str:
+    """Return the one line that names an unknown key, its place and what was probably meant.
+
+    >>> unknown_key("fault[1]", "arms", ["arm", "at"])
+    'fault[1].arms: unknown key; did you mean "arm"?'
+    >>> unknown_key("", "zzz", ["arm", "at"])
+    'zzz: unknown key; known here: arm, at'
+    """
+    options = sorted(known)
+    place = f"{path}.{name}" if path else name
+    close = nearest(name, options)
+    return f"{place}: unknown key; " + (f'did you mean "{close}"?' if close else f"known here: {', '.join(options)}")
