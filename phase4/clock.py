@@ -1,6 +1,7 @@
 """Wall time: the only reader of the machine's clocks.
 
-Time is `int` milliseconds since the Unix epoch, UTC, everywhere inside; `datetime` only where a person reads or writes it.
+Time is `int` milliseconds since the Unix epoch, UTC, everywhere inside; `datetime` only where a person reads or
+writes it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ```
 Phase4Error                     INTERNAL              70
 ├── UsageError                  USAGE                  2   a command line that cannot be understood
-├── InvalidInput                INPUT_INVALID          2   a document or file that is wrong: every problem, with its path
+├── InvalidInput                INPUT_INVALID          2   a file that is wrong: every problem, with its path
 │   ├── FlagInvalid             FLAG_INVALID           2
 │   ├── PlanInvalid             PLAN_INVALID           2
 │   ├── ScenarioInvalid         SCENARIO_INVALID       2

@@ -1,7 +1,7 @@
 """Randomness: the only maker of generators.
 
-One root seed; one named stream for each cause, addressed by key and never by order of use, so that a new draw changes no
-old scenario. Replicate r is child r of `SeedSequence(root)` as `spawn` would give it; below it the key
+One root seed; one named stream for each cause, addressed by key and never by order of use, so that a new draw changes
+no old scenario. Replicate r is child r of `SeedSequence(root)` as `spawn` would give it; below it the key
 `(stream id, *key)` is appended to the spawn key. Source: numpy's `SeedSequence` and NEP 19.
 """
 
