@@ -1,0 +1,549 @@
+"""The judge for many ticks at once: the same answers as `guardrails.step`, in numpy.
+
+Evidence moves with closed ticks only and, inside a stage, does not depend on decisions; so a simulator may judge a
+block of delivered ticks in one go and read row j at tick j. Logarithms are taken throughout, and where log E comes
+within 1e-9 of a bound, or a component within reach of the cap, the scalar form decides: both forms agree.
+
+`paths_rate` and `paths_ratio` judge many rollouts at once, for calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from phase4.analysis import eprocess, guardrails
+from phase4.analysis.columns import ArmColumns, Ints
+from phase4.analysis.eprocess import FailEvidence, PassEvidence
+from phase4.analysis.guardrails import (
+    AMBIENT_WINDOWS,
+    STALE_TICKS,
+    GuardrailSpec,
+    GuardrailState,
+    RateGuardrail,
+    RatioGuardrail,
+    Terms,
+    ThresholdGuardrail,
+)
+from phase4.analysis.verdict import Reason, Role, Verdict
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int8]
+
+VERDICTS = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.NO_DATA, Verdict.FAIL)
+"""A verdict's code is its index here: the worst of a stage is the largest (a signal's FAIL apart)."""
+REASONS = tuple(Reason)
+_CODE = {verdict: code for code, verdict in enumerate(VERDICTS)}
+_WHY = {reason: code for code, reason in enumerate(REASONS)}
+_NEAR = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailBlock:
+    """One guardrail over a block of ticks."""
+
+    log_e_fail: Floats
+    """(ticks,) float64; minus infinity before data, NaN for a raw rule."""
+    log_e_pass: Floats | None
+    """(ticks,) float64; None where nothing is to be proved."""
+    verdicts: Codes
+    """(ticks,) int8, index into `VERDICTS`."""
+    reasons: Codes
+    """(ticks,) int8, index into `REASONS`."""
+    state: GuardrailState
+    """The state after the last tick."""
+
+
+def run(
+    spec: GuardrailSpec,
+    terms: Terms,
+    state: GuardrailState,
+    first_tick: int,
+    treatment: ArmColumns,
+    control: ArmColumns,
+) -> GuardrailBlock:
+    """Return the judgement of consecutive closed ticks first_tick, first_tick + 1, ...
+
+    Args:
+        spec: The guardrail.
+        terms: Its alpha, beta and planned length.
+        state: The state after the tick before.
+        first_tick: Number of the first tick, above the last one that the state has read.
+        treatment: Counts of treatment, at least one tick.
+        control: Counts of control, as many ticks.
+
+    Raises:
+        ValueError: the first tick is not above the last one read, the arms differ in length, or a count is impossible.
+    """
+    if first_tick <= state.last_tick:
+        raise ValueError(f"ticks strictly grow: {first_tick} after {state.last_tick}")
+    if len(treatment) != len(control) or not len(treatment):
+        raise ValueError(f"arms have the same number of ticks, at least 1: {len(treatment)} and {len(control)}")
+    block = _Block(spec, terms, state, first_tick, treatment, control)
+    return block.judge() or by_steps(spec, terms, state, first_tick, treatment, control)
+
+
+def by_steps(
+    spec: GuardrailSpec,
+    terms: Terms,
+    state: GuardrailState,
+    first_tick: int,
+    treatment: ArmColumns,
+    control: ArmColumns,
+) -> GuardrailBlock:
+    """Return what `run` returns, by the scalar form tick by tick."""
+    size = len(treatment)
+    log_fail, log_pass = np.empty(size), np.empty(size)
+    verdicts, reasons = np.empty(size, np.int8), np.empty(size, np.int8)
+    for index in range(size):
+        tick = first_tick + index
+        own = treatment.row(index, tick=tick, flag_id=1, entry=1, arm=2)
+        other = control.row(index, tick=tick, flag_id=1, entry=1, arm=1)
+        state = guardrails.step(spec, terms, state, tick, own, other)
+        answer = guardrails.assess(spec, terms, state, tick)
+        log_fail[index] = answer.log_e_fail
+        log_pass[index] = np.nan if answer.log_e_pass is None else answer.log_e_pass
+        verdicts[index], reasons[index] = _CODE[answer.verdict], _WHY[answer.reason]
+    return GuardrailBlock(
+        log_e_fail=log_fail,
+        log_e_pass=log_pass if guardrails.spec_proves(spec) else None,
+        verdicts=verdicts,
+        reasons=reasons,
+        state=state,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sides:
+    """What the two sides of a guardrail come to over a block, before verdicts."""
+
+    crossed: Bools
+    """(ticks,) whether FAIL holds at the tick."""
+    read: Ints
+    """(ticks,) how many ticks with evidence have been read."""
+    log_fail: Floats
+    log_pass: Floats | None = None
+    components: Floats | None = None
+    """(alternatives, read + 1) ln E_k before the block and after each tick with evidence."""
+    log_f: Floats | None = None
+    """(alternatives, ticks) ln F_k of the PASS side."""
+    ambient: Bools | None = None
+    window: tuple[Ints, Ints] | None = None
+    """(events, trials) of the ticks that the state's window keeps, carried ones first."""
+
+
+class _Block:
+    """The arithmetic of one guardrail over one block; `judge` gives None where the scalar form must decide."""
+
+    def __init__(
+        self,
+        spec: GuardrailSpec,
+        terms: Terms,
+        state: GuardrailState,
+        first_tick: int,
+        treatment: ArmColumns,
+        control: ArmColumns,
+    ) -> None:
+        self.spec, self.terms, self.state = spec, terms, state
+        self.ticks = np.arange(first_tick, first_tick + len(treatment), dtype=np.int64)
+        self.treatment, self.control = treatment, control
+        self.fail_t = _pair(guardrails.fail_counts(spec, treatment))
+        self.fail_c = _pair(guardrails.fail_counts(spec, control))
+        self.pass_t = _pair(guardrails.pass_counts(spec, treatment))
+        self.pass_c = _pair(guardrails.pass_counts(spec, control))
+
+    def judge(self) -> GuardrailBlock | None:
+        if self.spec.role is Role.GUARD and self.state.crossed_tick is not None:
+            return self._latched()
+        if isinstance(self.spec, ThresholdGuardrail):
+            return self._put_together(self._threshold(self.spec))
+        sides = self._evidence()
+        if sides is None or _is_near(sides.log_fail, self.terms.fail_bound):
+            return None
+        sides.log_pass, sides.log_f = self._pass_side()
+        if sides.log_pass is not None and _is_near(sides.log_pass, self.terms.pass_bound):
+            return None
+        return self._put_together(sides)
+
+    def _latched(self) -> GuardrailBlock:
+        size = len(self.ticks)
+        log_fail = np.nan if isinstance(self.spec, ThresholdGuardrail) else self.state.fail.log_e
+        return GuardrailBlock(
+            log_e_fail=np.full(size, log_fail),
+            log_e_pass=np.full(size, self.state.passing.log_e) if guardrails.spec_proves(self.spec) else None,
+            verdicts=np.full(size, _CODE[Verdict.FAIL], np.int8),
+            reasons=np.full(size, _WHY[Reason.EVIDENCE], np.int8),
+            state=replace(self.state, last_tick=int(self.ticks[-1])),
+        )
+
+    def _evidence(self) -> _Sides | None:
+        """Return the FAIL side, None where a component comes within reach of the cap."""
+        x, n = self.fail_t
+        ambient = window = None
+        if isinstance(self.spec, RatioGuardrail):
+            y, m = self.fail_c
+            used = (n > 0) & (m > 0)
+            ups, downs = _ratio_grids(n[used], m[used], self.spec.max_ratio, eprocess.FAIL_RATIOS)
+            steps = x[used] * ups + y[used] * downs
+        else:
+            assert isinstance(self.spec, RateGuardrail)
+            used = n > 0
+            if self.spec.ambient:
+                ambient, window = self._ambient(self.spec.limit)
+                used &= ~ambient
+            grid = eprocess.rate_grid(self.spec.limit, eprocess.FAIL_RATIOS)
+            up, down = _column(grid.up), _column(grid.down)
+            steps = x[used] * (up - down) + n[used] * down
+        if steps.size and steps.max() > eprocess.EXPONENT_CAP:
+            return None
+        weights = restart_weights(self.state.fail.ticks, steps.shape[1], self.terms.horizon_ticks)
+        with np.errstate(divide="ignore"):
+            carried = np.log(np.array(self.state.fail.e))
+        components = restarted(steps, np.log(weights / len(carried)), carried)
+        if components.max(initial=-np.inf) > eprocess.LOG_E_CAP - 1.0:
+            return None
+        read = np.cumsum(used, dtype=np.int64)
+        log_fail = log_sum(components)[read]
+        return _Sides(
+            crossed=log_fail >= self.terms.fail_bound,
+            read=read,
+            log_fail=log_fail,
+            components=components,
+            ambient=ambient,
+            window=window,
+        )
+
+    def _ambient(self, limit: float) -> tuple[Bools, tuple[Ints, Ints]]:
+        """Return which ticks control calls ambient, and control's counts on its ticks with data."""
+        seen = self.fail_c[1] > 0
+        events, trials = self._after_window(self.fail_c, seen)
+        flags = above_limit(events, trials, limit)[len(self.state.window) :]
+        return np.concatenate([[self.state.ambient], flags])[np.cumsum(seen)], (events, trials)
+
+    def _threshold(self, spec: ThresholdGuardrail) -> _Sides:
+        seen = self.fail_t[1] > 0
+        events, trials = self._after_window(self.fail_t, seen)
+        carried = len(self.state.window)
+        pooled_x, pooled_n = (_last_sums(counts, spec.window)[carried:] for counts in (events, trials))
+        least = max(guardrails.least_units(spec, self.terms), 1)
+        breach = (pooled_n >= least) & (pooled_x / np.maximum(pooled_n, 1) > spec.limit)
+        read = np.cumsum(seen, dtype=np.int64)
+        return _Sides(
+            crossed=np.concatenate([[self.state.breached], breach])[read],
+            read=read,
+            log_fail=np.full(len(self.ticks), np.nan),
+            window=(events, trials),
+        )
+
+    def _after_window(self, counts: tuple[Ints, Ints], seen: Bools) -> tuple[Ints, Ints]:
+        """Return (events, trials) of the ticks seen, after those that the state carries."""
+        carried = np.array(self.state.window, np.int64).reshape(-1, 2)
+        events, trials = (np.concatenate([carried[:, i], counts[i][seen]]) for i in (0, 1))
+        return events, trials
+
+    def _pass_side(self) -> tuple[Floats | None, Floats]:
+        """Return log E_pass (ticks,), None where nothing is to be proved, and ln F_k (alternatives, ticks)."""
+        x, n = self.pass_t
+        carried = _column(self.state.passing.log_f)
+        if isinstance(self.spec, RatioGuardrail):
+            if not self.spec.prove:
+                return None, np.broadcast_to(carried, (len(carried), len(x)))
+            y, m = self.pass_c
+            used = (n > 0) & (m > 0)
+            some_n, some_m = np.where(used, n, 1), np.where(used, m, 1)
+            ups, downs = _ratio_grids(some_n, some_m, self.spec.pass_ratio, eprocess.PASS_RATIOS)
+            steps = np.where(used, x * ups + y * downs, 0.0)
+        else:
+            assert isinstance(self.spec, RateGuardrail)
+            grid = eprocess.rate_grid(self.spec.limit, eprocess.PASS_RATIOS)
+            up, down = _column(grid.up), _column(grid.down)
+            steps = x * (up - down) + n * down
+        log_f = carried + np.cumsum(steps, axis=1)
+        return (log_sum(log_f) - np.log(len(carried)) if self.spec.prove else None), log_f
+
+    def _put_together(self, sides: _Sides) -> GuardrailBlock:
+        size = len(self.ticks)
+        data = self._newest(self.treatment, self.state.data_tick)
+        control = self._newest(self.control, self.state.control_tick)
+        verdicts, reasons = self._codes(sides, data, control)
+        first = int(np.argmax(sides.crossed)) if sides.crossed.any() else None
+        stop = size - 1 if first is None or self.spec.role is not Role.GUARD else first
+        state = self._state_at(sides, stop, first, data, control)
+        if stop < size - 1:  # a guard latches: its evidence stops where it failed
+            sides.log_fail[stop:] = sides.log_fail[stop]
+            verdicts[stop:], reasons[stop:] = _CODE[Verdict.FAIL], _WHY[Reason.EVIDENCE]
+            if sides.log_pass is not None:
+                sides.log_pass[stop:] = sides.log_pass[stop]
+        return GuardrailBlock(
+            log_e_fail=sides.log_fail, log_e_pass=sides.log_pass, verdicts=verdicts, reasons=reasons, state=state
+        )
+
+    def _codes(self, sides: _Sides, data: Ints, control: Ints) -> tuple[Codes, Codes]:
+        """Return verdict and reason of each tick: FAIL, NO_DATA, INCONCLUSIVE, PASS, first match wins."""
+        least = guardrails.least_units(self.spec, self.terms)
+        few = self.state.units + np.cumsum(self.pass_t[1]) < least
+        rows: list[tuple[Bools, Verdict, Reason]] = [
+            (sides.crossed, Verdict.FAIL, Reason.EVIDENCE),
+            (data < 0, Verdict.NO_DATA, Reason.NO_UNITS),
+        ]
+        if isinstance(self.spec, RatioGuardrail):
+            few |= self.state.units_control + np.cumsum(self.pass_c[1]) < least
+            rows.append((control < 0, Verdict.NO_DATA, Reason.NO_CONTROL))
+            rows.append((self.ticks - control >= STALE_TICKS, Verdict.NO_DATA, Reason.STALE))
+        rows.append((self.ticks - data >= STALE_TICKS, Verdict.NO_DATA, Reason.STALE))
+        if sides.ambient is not None:
+            rows.append((sides.ambient, Verdict.INCONCLUSIVE, Reason.AMBIENT))
+        rows.append((few, Verdict.INCONCLUSIVE, Reason.MIN_UNITS))
+        done = Reason.NO_ALARM
+        if sides.log_pass is not None:
+            rows.append((sides.log_pass < self.terms.pass_bound, Verdict.INCONCLUSIVE, Reason.COLLECTING))
+            done = Reason.EVIDENCE
+        verdicts = np.full(len(self.ticks), _CODE[Verdict.PASS], np.int8)
+        reasons = np.full(len(self.ticks), _WHY[done], np.int8)
+        for condition, verdict, reason in reversed(rows):
+            verdicts[condition], reasons[condition] = _CODE[verdict], _WHY[reason]
+        return verdicts, reasons
+
+    def _newest(self, arm: ArmColumns, carried: int | None) -> Ints:
+        """Return the newest tick with an outcome, at each tick; -1 for none."""
+        newest = np.maximum.accumulate(np.where(arm.requests > 0, self.ticks, -1))
+        return newest if carried is None else np.maximum(newest, carried)
+
+    def _state_at(self, sides: _Sides, stop: int, first: int | None, data: Ints, control: Ints) -> GuardrailState:
+        """Return the state after the tick at place `stop`; `first` is the place of the first FAIL."""
+        state, spec, end = self.state, self.spec, slice(0, stop + 1)
+        changed = replace(
+            state,
+            last_tick=int(self.ticks[-1]),
+            units=state.units + int(self.pass_t[1][end].sum()),
+            units_control=state.units_control + int(self.pass_c[1][end].sum()),
+            events=state.events + int(self.pass_t[0][end].sum()),
+            events_control=state.events_control + int(self.pass_c[0][end].sum()),
+            data_tick=int(data[stop]) if data[stop] >= 0 else None,
+            control_tick=int(control[stop]) if control[stop] >= 0 else None,
+        )
+        if first is not None and state.crossed_tick is None:
+            changed = replace(changed, crossed_tick=int(self.ticks[first]))
+        rows = int(sides.read[stop])
+        if isinstance(spec, ThresholdGuardrail):
+            kept = _window_at(sides.window, rows + len(state.window), spec.window)
+            return replace(changed, window=kept, breached=bool(sides.crossed[stop]))
+        if sides.ambient is not None:
+            seen = int((self.fail_c[1][end] > 0).sum()) + len(state.window)
+            kept = _window_at(sides.window, seen, AMBIENT_WINDOWS[-1])
+            changed = replace(changed, window=kept, ambient=bool(sides.ambient[stop]))
+        assert sides.components is not None
+        assert sides.log_f is not None
+        return replace(
+            changed,
+            fail=FailEvidence(tuple(np.exp(sides.components[:, rows]).tolist()), state.fail.ticks + rows),
+            passing=PassEvidence(tuple(sides.log_f[:, stop].tolist())),
+            max_log_e=max(state.max_log_e, float(sides.log_fail[end].max())),
+        )
+
+
+def combine(roles: Sequence[Role], verdicts: Sequence[Codes]) -> tuple[Codes, Codes]:
+    """Return the verdict of a stage at each tick and the index of the guardrail that decided it, each (ticks,) int8.
+
+    The same as `verdict.combine`: a guard's FAIL, then NO_DATA, then anything that is not PASS; the first in the
+    plan's order decides, -1 for PASS.
+    """
+    deciding = [index for index, role in enumerate(roles) if role is not Role.OBSERVE]
+    size = len(verdicts[0]) if verdicts else 0
+    if not deciding:
+        return np.full(size, _CODE[Verdict.NO_DATA], np.int8), np.full(size, -1, np.int8)
+    codes = np.stack([verdicts[index] for index in deciding])
+    guards = np.array([roles[index] is Role.GUARD for index in deciding])
+    conditions = (
+        (codes == _CODE[Verdict.FAIL]) & guards[:, None],
+        codes == _CODE[Verdict.NO_DATA],
+        codes != _CODE[Verdict.PASS],
+    )
+    outcome = np.full(size, _CODE[Verdict.PASS], np.int8)
+    decider = np.full(size, -1, np.int8)
+    for rule, verdict in reversed(
+        list(zip(conditions, (Verdict.FAIL, Verdict.NO_DATA, Verdict.INCONCLUSIVE), strict=True))
+    ):
+        hit = rule.any(axis=0)
+        outcome[hit] = _CODE[verdict]
+        decider[hit] = np.array(deciding, np.int8)[rule[:, hit].argmax(axis=0)]
+    return outcome, decider
+
+
+def restart_weights(begin: int, count: int, horizon_ticks: int | None) -> Floats:
+    """Return `eprocess.restart_weight` for the ticks begin, begin + 1, ..., as (count,) float64."""
+    index = np.arange(max(begin, 1), begin + count + 1, dtype=np.float64)
+    g = 1.0 / (1.0 + np.log(index))
+    tail = g[:-1] - g[1:]
+    if horizon_ticks is None:
+        weights = 0.5 * tail
+    else:
+        weights = np.where(index[:-1] <= horizon_ticks, 3.0 / (8.0 * horizon_ticks), 0.0) + 0.125 * tail
+    return weights if begin or not count else np.concatenate([[0.5], weights])
+
+
+def paths_rate(
+    events: Ints, trials: Ints, limit: float, *, horizon_ticks: int | None, frozen: Bools | None = None
+) -> Floats:
+    """Return log E of the FAIL side of a rate for many rollouts.
+
+    Args:
+        events: Events, (ticks, rollouts).
+        trials: Trials, (ticks, rollouts) or (ticks, 1).
+        limit: p0, in (0, 0.5].
+        horizon_ticks: Planned length in ticks, None = unknown.
+        frozen: (ticks, rollouts) bool, True where control calls the tick ambient: no evidence, no weight.
+
+    Returns:
+        (ticks, rollouts) float64.
+    """
+    grid = eprocess.rate_grid(limit, eprocess.FAIL_RATIOS)
+    up, down = np.array(grid.up)[:, None], np.array(grid.down)[:, None]
+    usable = np.broadcast_to(trials > 0, events.shape)
+    if frozen is not None:
+        usable = usable & ~frozen
+    return _paths(
+        usable, lambda t: events[t] * (up - down) + trials[t] * down, horizon_ticks, len(eprocess.FAIL_RATIOS)
+    )
+
+
+def paths_ratio(
+    events: Ints,
+    trials: Ints,
+    events_control: Ints,
+    trials_control: Ints,
+    *,
+    max_ratio: float,
+    horizon_ticks: int | None,
+) -> Floats:
+    """Return log E of the FAIL side of a ratio for many rollouts.
+
+    Args:
+        events: Events of treatment, (ticks, rollouts).
+        trials: Trials of treatment, (ticks, rollouts) or (ticks, 1).
+        events_control: Events of control, as `events`.
+        trials_control: Trials of control, as `trials`.
+        max_ratio: r0 of the null.
+        horizon_ticks: Planned length in ticks, None = unknown.
+
+    Returns:
+        (ticks, rollouts) float64.
+    """
+    usable = np.broadcast_to((trials > 0) & (trials_control > 0), events.shape)
+
+    def steps(t: int) -> Floats:
+        n, m = np.maximum(trials[t], 1), np.maximum(trials_control[t], 1)
+        up, down = _ratio_grids(n, m, max_ratio, eprocess.FAIL_RATIOS)
+        result: Floats = events[t] * up + events_control[t] * down
+        return result
+
+    return _paths(usable, steps, horizon_ticks, len(eprocess.FAIL_RATIOS))
+
+
+def above_limit(events: Ints, trials: Ints, limit: float) -> Bools:
+    """Return where control itself is above the limit: `guardrails.is_ambient` for every tick at once.
+
+    Args:
+        events: Control's events on its ticks with data, (ticks,) or (ticks, rollouts).
+        trials: Control's trials, of the same shape.
+        limit: The rate p0.
+    """
+    total_x, total_n = np.cumsum(events, axis=0), np.cumsum(trials, axis=0)
+    flags = np.zeros(events.shape, np.bool_)
+    for length in AMBIENT_WINDOWS:
+        x, n = _of_last(total_x, length), _of_last(total_n, length)
+        flags |= x > n * limit + np.sqrt(n * (limit * (1.0 - limit)))
+    return flags
+
+
+def _paths(usable: Bools, steps: Callable[[int], Floats], horizon_ticks: int | None, alternatives: int) -> Floats:
+    ticks, rollouts = usable.shape
+    weights = restart_weights(0, ticks, horizon_ticks) / alternatives
+    e = np.zeros((alternatives, rollouts))
+    read = np.zeros(rollouts, np.int64)
+    out = np.empty((ticks, rollouts))
+    for t in range(ticks):
+        now = usable[t]
+        grown = (e + weights[np.minimum(read, ticks - 1)]) * np.exp(np.minimum(steps(t), eprocess.EXPONENT_CAP))
+        e = np.where(now, np.minimum(grown, eprocess.E_CAP), e)
+        read += now
+        out[t] = e.sum(axis=0)
+    with np.errstate(divide="ignore"):
+        return np.log(out)
+
+
+def _pair(counts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """Return (events, trials), refused where impossible."""
+    events, trials = counts
+    if events.min() < 0 or (events > trials).any():
+        raise ValueError("events lie between 0 and trials in every tick")
+    return events, trials
+
+
+def _ratio_grids(n: Ints, m: Ints, r0: float, ratios: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Return ln(theta_k/theta0) and ln((1-theta_k)/(1-theta0)), each (alternatives, ticks).
+
+    With q = r0*n/(r0*n + m) both follow from one logarithm: the first ratio is k/(1 + (k-1)q), the second 1/k of it.
+    """
+    q = r0 * n / (r0 * n + m)
+    k = _column(ratios)
+    down = -np.log1p((k - 1.0) * q)
+    return down + np.log(k), down
+
+
+def _column(values: Sequence[float]) -> Floats:
+    return np.array(values)[:, None]
+
+
+def restarted(steps: Floats, log_weights: Floats, carried: Floats) -> Floats:
+    """Return ln E_k before and after each tick: (alternatives, ticks + 1), from E := (E + w_t) * F_t.
+
+    With C_t the sum of the steps so far, `ln E_t = C_t + ln(E_0 + sum over j <= t of w_j exp(-C_(j-1)))`.
+    """
+    total = np.zeros((steps.shape[0], steps.shape[1] + 1))
+    np.cumsum(steps, axis=1, out=total[:, 1:])
+    terms = np.empty_like(total)
+    terms[:, 0] = carried
+    terms[:, 1:] = log_weights - total[:, :-1]
+    return total + np.logaddexp.accumulate(terms, axis=1)
+
+
+def log_sum(components: Floats) -> Floats:
+    """Return ln of the sum of exp over the alternatives, (ticks,); minus infinity where all are."""
+    top = components.max(axis=0)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        total: Floats = safe + np.log(np.exp(components - safe).sum(axis=0))
+    return total
+
+
+def _last_sums(values: Ints, length: int | None) -> Ints:
+    """Return the sum of the last `length` values at each place (all so far for None), along axis 0."""
+    return _of_last(np.cumsum(values, axis=0), length)
+
+
+def _of_last(total: Ints, length: int | None) -> Ints:
+    """Return the sums over the last `length` places from running totals, along axis 0."""
+    if length is None or length >= len(total):
+        return total
+    result = total.copy()
+    result[length:] -= total[:-length]
+    return result
+
+
+def _window_at(window: tuple[Ints, Ints] | None, count: int, length: int | None) -> tuple[tuple[int, int], ...]:
+    """Return the newest pairs among the first `count`, as the scalar state keeps them."""
+    assert window is not None
+    events, trials = window
+    if length is None:
+        return ((int(events[:count].sum()), int(trials[:count].sum())),) if count else ()
+    begin = max(count - length, 0)
+    return tuple(zip(events[begin:count].tolist(), trials[begin:count].tolist(), strict=True))
+
+
+def _is_near(log_e: Floats, bound: float) -> bool:
+    return bool(np.any(np.abs(log_e - bound) < _NEAR))

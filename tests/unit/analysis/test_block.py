@@ -1,0 +1,151 @@
+"""The block form: the same answers as the scalar one, in fixed cases; the property is in tests/properties."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+
+from phase4.analysis import block, eprocess, guardrails
+from phase4.analysis.columns import ArmColumns
+from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
+from phase4.analysis.verdict import Role, Unit, Verdict, combine
+from tests.unit.analysis.test_verdict import answer
+
+TERMS = Terms(alpha=0.01, beta=0.05, horizon_ticks=500)
+RATE = RateGuardrail(name="r", limit=0.01, unit=Unit.REQUEST)
+RATIO = RatioGuardrail(name="q", unit=Unit.REQUEST, prove=True)
+
+
+def arms(seed, ticks=300, n=100, rate=0.01, rate_control=0.01, gaps=0.0):
+    generator = np.random.default_rng(seed)
+    trials = np.where(generator.random(ticks) < gaps, 0, generator.poisson(n, ticks)).astype(np.int64)
+    trials_control = np.where(generator.random(ticks) < gaps, 0, generator.poisson(n, ticks)).astype(np.int64)
+    events = generator.binomial(trials, rate).astype(np.int64)
+    events_control = generator.binomial(trials_control, rate_control).astype(np.int64)
+    return ArmColumns.of_requests(events, trials), ArmColumns.of_requests(events_control, trials_control)
+
+
+def assert_same(fast, slow):
+    assert fast.verdicts.tolist() == slow.verdicts.tolist()
+    assert fast.reasons.tolist() == slow.reasons.tolist()
+    np.testing.assert_allclose(fast.log_e_fail, slow.log_e_fail, atol=1e-9)
+    if slow.log_e_pass is None:
+        assert fast.log_e_pass is None
+    else:
+        np.testing.assert_allclose(fast.log_e_pass, slow.log_e_pass, atol=1e-9)
+    assert (fast.state.units, fast.state.events, fast.state.crossed_tick, fast.state.window, fast.state.ambient) == (
+        slow.state.units,
+        slow.state.events,
+        slow.state.crossed_tick,
+        slow.state.window,
+        slow.state.ambient,
+    )
+    assert fast.state.fail.log_e == pytest.approx(slow.state.fail.log_e, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RATE,
+        RateGuardrail(name="r", limit=0.01, unit=Unit.REQUEST, ambient=False, prove=False),
+        RateGuardrail(name="r", limit=0.01, unit=Unit.REQUEST, role=Role.SIGNAL),
+        RATIO,
+        ThresholdGuardrail(name="t", limit=0.03),
+        ThresholdGuardrail(name="t", limit=0.012, window=10, min_units=50),
+        ThresholdGuardrail(name="t", limit=0.011, window=None, min_units=500),
+    ],
+    ids=["ambient", "plain", "signal", "ratio", "raw-tick", "raw-window", "raw-cumulative"],
+)
+@pytest.mark.parametrize("case", [(0.005, 0.005), (0.03, 0.005), (0.02, 0.02), (0.0, 0.0)], ids=str)
+def test_block_and_scalar_agree(spec, case):
+    own, other = arms(11, rate=case[0], rate_control=case[1], gaps=0.2)
+    start = guardrails.start(spec)
+    assert_same(block.run(spec, TERMS, start, 0, own, other), block.by_steps(spec, TERMS, start, 0, own, other))
+
+
+@pytest.mark.parametrize(
+    "spec", [RATE, RATIO, ThresholdGuardrail(name="t", limit=0.02, window=7)], ids=lambda s: s.name
+)
+def test_where_a_block_is_cut_changes_nothing(spec):
+    own, other = arms(5, ticks=120, rate=0.008)
+    whole = block.run(spec, TERMS, guardrails.start(spec), 0, own, other)
+    state, verdicts = guardrails.start(spec), []
+    for begin, end in ((0, 1), (1, 50), (50, 51), (51, 120)):
+        part = block.run(spec, TERMS, state, begin, own.slice(begin, end), other.slice(begin, end))
+        state = part.state
+        verdicts += part.verdicts.tolist()
+    assert verdicts == whole.verdicts.tolist()
+    assert state.fail.log_e == pytest.approx(whole.state.fail.log_e, abs=1e-9) or math.isnan(whole.log_e_fail[-1])
+    assert state.window == whole.state.window
+
+
+def test_the_scalar_form_decides_near_a_bound():
+    own, other = arms(3, ticks=40)
+    scalar = block.by_steps(RATE, TERMS, guardrails.start(RATE), 0, own, other)
+    near = Terms(alpha=math.exp(-max(scalar.log_e_fail.max(), 0.1)), beta=0.05, horizon_ticks=500)
+    assert_same(
+        block.run(RATE, near, guardrails.start(RATE), 0, own, other),
+        block.by_steps(RATE, near, guardrails.start(RATE), 0, own, other),
+    )
+
+
+def test_evidence_beyond_the_cap_is_left_to_the_scalar_form():
+    spec = RateGuardrail(name="r", limit=0.001, unit=Unit.REQUEST, role=Role.SIGNAL, ambient=False)
+    trials = np.full(5, 100_000, np.int64)
+    own = ArmColumns.of_requests(trials, trials)
+    judged = block.run(spec, TERMS, guardrails.start(spec), 0, own, own)
+    assert judged.log_e_fail.max() <= eprocess.LOG_E_CAP
+    assert np.isfinite(judged.log_e_fail).all()
+
+
+def test_impossible_counts_and_blocks_are_refused():
+    own, other = arms(1, ticks=5)
+    start = guardrails.start(RATE)
+    with pytest.raises(ValueError, match="strictly grow"):
+        block.run(RATE, TERMS, block.run(RATE, TERMS, start, 0, own, other).state, 4, own, other)
+    with pytest.raises(ValueError, match="same number of ticks"):
+        block.run(RATE, TERMS, start, 0, own, other.slice(0, 4))
+    wrong = ArmColumns.of_requests(np.array([3]), np.array([2]))
+    with pytest.raises(ValueError, match="between 0 and trials"):
+        block.run(RATE, TERMS, start, 0, wrong, wrong)
+
+
+def test_restart_weights_are_those_of_the_scalar_form():
+    for horizon in (None, 40):
+        vector = block.restart_weights(0, 120, horizon)
+        scalar = [eprocess.restart_weight(j, horizon) for j in range(120)]
+        np.testing.assert_allclose(vector, scalar, atol=1e-15)
+
+
+def test_paths_of_many_rollouts_are_those_of_one():
+    generator = np.random.default_rng(9)
+    n = np.full((80, 1), 50, np.int64)
+    x, y = generator.binomial(50, 0.02, (80, 3)), generator.binomial(50, 0.02, (80, 3))
+    frozen = generator.random((80, 3)) < 0.2
+    rates = block.paths_rate(x, n, 0.01, horizon_ticks=500, frozen=frozen)
+    ratios = block.paths_ratio(x, n, y, n, max_ratio=1.0, horizon_ticks=500)
+    for column in range(3):
+        fail = eprocess.FailEvidence.start()
+        twin = eprocess.FailEvidence.start()
+        for t in range(80):
+            if not frozen[t, column]:
+                grid = eprocess.rate_grid(0.01, eprocess.FAIL_RATIOS)
+                fail = fail.step(grid, int(x[t, column]), 50 - int(x[t, column]), 500)
+            grid = eprocess.ratio_grid(50, 50, 1.0, eprocess.FAIL_RATIOS)
+            twin = twin.step(grid, int(x[t, column]), int(y[t, column]), 500)
+            assert rates[t, column] == pytest.approx(fail.log_e, abs=1e-9)
+            assert ratios[t, column] == pytest.approx(twin.log_e, abs=1e-9)
+
+
+def test_the_blocks_stage_verdict_is_the_scalar_one():
+    """Every combination of two guardrails' verdicts, roles included."""
+    for roles in product(Role, repeat=2):
+        pairs = list(product(Verdict, repeat=2))
+        codes = [np.array([block.VERDICTS.index(pair[i]) for pair in pairs], np.int8) for i in (0, 1)]
+        outcome, decider = block.combine(roles, codes)
+        for j, pair in enumerate(pairs):
+            answers = [answer(pair[i], roles[i], str(i)) for i in (0, 1)]
+            verdict, deciding = combine(answers)
+            assert block.VERDICTS[outcome[j]] is verdict
+            assert decider[j] == (-1 if deciding is None else answers.index(deciding))
