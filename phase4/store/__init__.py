@@ -1,1 +1,1 @@
-"""."""
+"""What is stored, and the only importer of the databases."""

@@ -1,0 +1,490 @@
+"""Scenario files: typed, frozen, strict. Every problem is reported at once, with its path and what would be right."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from phase4 import durations
+from phase4.analysis.observation import OutcomeSet
+from phase4.clock import iso
+from phase4.documents import Table
+from phase4.errors import PlanInvalid, RecordingInvalid, ScenarioInvalid, nearest
+from phase4.rollout.plan import RolloutPlan, parse_plan
+from phase4.sim import recording as recordings
+from phase4.sim.faults import Fault, FaultArm, FaultShape
+from phase4.sim.recording import Columns, Recording
+from phase4.sim.shapes import Constant, Diurnal, Shape
+
+SCHEMA = 1
+DEFAULT_PLAN = "default"
+"""Name that stands for the guide's plan, which ships with the package."""
+MAX_TICKS = 2_000_000
+FIGURES = (
+    "false_rollback",
+    "caught",
+    "held",
+    "completed",
+    "delay_median_hours",
+    "harmed_users",
+)
+"""Figures that an `[[expect.cell]]` may bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Traffic that replays the rows of a recording."""
+
+    file: str
+    """Path as the scenario names it."""
+    path: Path
+    columns: Columns
+    scale: int
+    """How many copies of the recorded population there are, each with ids of its own."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Synthetic traffic: requests by a shape, each failing with the same probability."""
+
+    shape: Shape
+    error_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What the policies are put through."""
+
+    name: str
+    about: str
+    start_ms: int
+    """Moment of the first tick, ms since the Unix epoch."""
+    traffic: Replay | Counts
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A plan under a name."""
+
+    name: str
+    about: str
+    plan: RolloutPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approver:
+    """A person who answers approval requests."""
+
+    median_ms: int
+    """Median time to the answer, in ms."""
+    sigma: float
+    """Spread of the logarithm of that time; 0 = always the median."""
+    reject_p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunExpectation:
+    """How one run should end."""
+
+    phase: str
+    guardrail: str | None
+    within_ms: int | None
+    """Longest time from the onset to the rollback, in ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellExpectation:
+    """A bound on a figure of one world and policy of a sweep."""
+
+    world: str
+    policy: str
+    figure: str
+    at_least: float | None
+    at_most: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Everything a rehearsal needs. A scenario that exists is valid."""
+
+    name: str
+    covers: str
+    source: str
+    """Path of the file, for messages and reproduction lines."""
+    seed: int
+    duration_ms: int
+    tick_ms: int
+    flag_key: str
+    worlds: tuple[World, ...]
+    policies: tuple[Policy, ...]
+    approver: Approver
+    replicates: int
+    expect_run: RunExpectation | None
+    expect_cells: tuple[CellExpectation, ...]
+
+    @property
+    def ticks(self) -> int:
+        """Number of ticks of a run."""
+        return self.duration_ms // self.tick_ms
+
+    @property
+    def outcome_sets(self) -> frozenset[OutcomeSet]:
+        """Outcome sets whose users some policy counts. What is drawn follows from all policies, never from one."""
+        return frozenset().union(*(policy.plan.outcome_sets for policy in self.policies))
+
+    @property
+    def mode(self) -> str:
+        """`replay` or `counts`."""
+        return "replay" if isinstance(self.worlds[0].traffic, Replay) else "counts"
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the resolved scenario's canonical JSON.
+
+        Plans count by digest, data by its bytes; paths and texts for people do not count.
+        """
+        return hashlib.sha256(rfc8785.dumps(_canonical(self))).hexdigest()
+
+    def world(self, name: str | None) -> World:
+        """Return the world of that name; the first for None."""
+        return self.worlds[_place(tuple(w.name for w in self.worlds), name, "world", self.source)]
+
+    def policy(self, name: str | None) -> Policy:
+        """Return the policy of that name; the first for None."""
+        return self.policies[_place(tuple(p.name for p in self.policies), name, "policy", self.source)]
+
+
+def load(path: Path) -> Scenario:
+    """Return the scenario of a TOML file, with its plans and recordings checked.
+
+    Raises:
+        ScenarioInvalid: every problem of the file at once, each with its path.
+        PlanInvalid: a plan that the file names is wrong.
+        RecordingInvalid: a recording that the file names is wrong.
+    """
+    document = _parse(path)
+    problems: list[str] = []
+    top = Table(document, "", problems)
+    scenario = _Reader(path, problems).read(top)
+    if problems or scenario is None:
+        raise ScenarioInvalid(dict.fromkeys(problems), source=path.name)
+    return scenario
+
+
+def recording_of(world: World) -> Recording:
+    """Return the recording that a replayed world reads."""
+    assert isinstance(world.traffic, Replay)
+    return recordings.load(world.traffic.path, world.traffic.columns)
+
+
+def _parse(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ScenarioInvalid(
+            "no such file; a scenario is a TOML file, for example sims/first_run.toml", source=str(path)
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioInvalid(f"cannot be read: {error}", source=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioInvalid(f"is not valid TOML: {error}", source=path.name) from error
+
+
+def _place(names: tuple[str, ...], name: str | None, what: str, source: str) -> int:
+    if name is None:
+        return 0
+    if name in names:
+        return names.index(name)
+    close = nearest(name, names)
+    hint = f'did you mean "{close}"?' if close else f"known: {', '.join(names)}"
+    raise ScenarioInvalid(f'no {what} "{name}"; {hint}', source=Path(source).name)
+
+
+class _Reader:
+    """Reads one scenario document."""
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        self._path = path
+        self._problems = problems
+
+    def read(self, top: Table) -> Scenario | None:
+        top.integer("schema", low=SCHEMA, high=SCHEMA)
+        name, covers = top.text("name"), top.text("covers", "")
+        run = top.table("run")
+        start_ms = run.moment("start", 0)
+        duration_ms = run.duration("duration", low=1)
+        tick_ms = run.duration("tick", 30_000, low=500)
+        seed = run.integer("seed", low=0)
+        run.finish()
+        if duration_ms % max(tick_ms, 1):
+            run.problem("tick", f"does not divide the duration {durations.show(duration_ms)}")
+        if duration_ms // max(tick_ms, 1) > MAX_TICKS:
+            run.problem("duration", f"is more than {MAX_TICKS:,} ticks; take a longer tick")
+        flag = top.table("flag")
+        flag_key = flag.text("key")
+        flag.finish()
+        traffic = self._traffic(top)
+        faults = self._faults(top, duration_ms)
+        base = World(name="world", about=covers, start_ms=start_ms, traffic=traffic, faults=faults) if traffic else None
+        worlds = self._worlds(top, base, duration_ms)
+        policies = self._policies(top, flag_key)
+        approver = self._approver(top)
+        sweep = top.table("sweep")
+        replicates = sweep.integer("replicates", 200, low=1, high=1_000_000)
+        sweep.finish()
+        expect_run, expect_cells = self._expect(top, worlds, policies)
+        top.finish()
+        if self._problems or base is None:
+            return None
+        scenario = Scenario(
+            name=name,
+            covers=covers,
+            source=str(self._path),
+            seed=seed,
+            duration_ms=duration_ms,
+            tick_ms=tick_ms,
+            flag_key=flag_key,
+            worlds=worlds,
+            policies=policies,
+            approver=approver,
+            replicates=replicates,
+            expect_run=expect_run,
+            expect_cells=expect_cells,
+        )
+        self._check_together(scenario)
+        return scenario
+
+    def _traffic(self, top: Table) -> Replay | Counts | None:
+        table = top.table("traffic")
+        scale = table.integer("scale", 1, low=1, high=10_000)
+        shape = table.table("shape")
+        kind = shape.choice("kind", ["replay", "constant", "diurnal"])
+        traffic: Replay | Counts | None
+        if kind == "replay":
+            traffic = self._replay(shape, scale)
+            if top.has("baseline"):
+                top.problem("baseline", "a replayed recording brings its own outcomes; leave this table out")
+        else:
+            baseline = top.table("baseline")
+            error_rate = baseline.rate("error_rate")
+            baseline.finish()
+            traffic = Counts(shape=_rate_shape(shape, kind, scale), error_rate=float(error_rate))
+        shape.finish()
+        table.finish()
+        return traffic
+
+    def _replay(self, shape: Table, scale: int) -> Replay | None:
+        file = shape.text("file")
+        latency = shape.text("latency", None)
+        columns = Columns(
+            time=shape.text("time", "t_ms"),
+            unit=shape.text("unit", "unit"),
+            outcome=shape.text("outcome", "outcome"),
+            latency=latency,
+        )
+        path = (self._path.parent / file).resolve()
+        if not path.is_file():
+            shape.problem("file", f'no such file: "{file}" (looked for beside the scenario)')
+            return None
+        try:
+            recordings.load(path, columns)
+        except RecordingInvalid as error:
+            self._problems.extend(f"{shape.at('file')}: {path.name}: {problem}" for problem in error.problems)
+            return None
+        return Replay(file=file, path=path, columns=columns, scale=scale, sha256=recordings.sha256(path))
+
+    def _faults(self, table: Table, duration_ms: int) -> tuple[Fault, ...]:
+        return tuple(self._fault(t, i, duration_ms) for i, t in enumerate(table.tables("fault")))
+
+    def _fault(self, table: Table, index: int, duration_ms: int) -> Fault:
+        table.choice("kind", ["error"], "error")
+        at_ms = table.duration("at", 0)
+        shape = table.table("shape")
+        kind = FaultShape(shape.choice("kind", [s.value for s in FaultShape], "step"))
+        over_ms = shape.duration("over", low=1) if kind is FaultShape.RAMP else 0
+        period_ms = shape.duration("period", low=1) if kind is FaultShape.INTERMITTENT else 0
+        duty = float(shape.rate("duty", 0.5)) if kind is FaultShape.INTERMITTENT else 1.0
+        shape.finish()
+        fault = Fault(
+            id=table.text("id", f"fault-{index + 1}"),
+            arm=FaultArm(table.choice("arm", [a.value for a in FaultArm])),
+            at_ms=at_ms,
+            for_ms=table.duration("for", None, low=1),
+            add=float(table.rate("add")),
+            shape=kind,
+            over_ms=over_ms,
+            period_ms=period_ms,
+            duty=duty,
+        )
+        if at_ms >= duration_ms:
+            table.problem("at", f"lies outside the run of {durations.show(duration_ms)}")
+        table.finish()
+        return fault
+
+    def _worlds(self, top: Table, base: World | None, duration_ms: int) -> tuple[World, ...]:
+        tables = top.tables("world")
+        if not tables:
+            return (base,) if base else ()
+        worlds = [self._world(table, base, duration_ms) for table in tables]
+        self._refuse_doubles("world", [world.name for world in worlds])
+        return tuple(worlds)
+
+    def _world(self, table: Table, base: World | None, duration_ms: int) -> World:
+        """Return the scenario's world with this table's changes; its faults are added."""
+        name, about = table.text("name"), table.text("about", "")
+        start_ms = table.moment("start", base.start_ms if base else 0)
+        traffic = base.traffic if base else None
+        if isinstance(traffic, Replay):
+            traffic = replace(traffic, scale=table.integer("scale", traffic.scale, low=1, high=10_000))
+        elif isinstance(traffic, Counts):
+            rate = table.number("error_rate", traffic.error_rate, low=0.0, high=1.0, what="a rate, 0 to 1")
+            traffic = replace(traffic, error_rate=float(rate))
+        faults = (base.faults if base else ()) + self._faults(table, duration_ms)
+        if base is not None:
+            table.finish()
+        stand_in = traffic if traffic is not None else Counts(shape=Constant(rate=1.0), error_rate=0.0)
+        return World(name=name, about=about, start_ms=start_ms, traffic=stand_in, faults=faults)
+
+    def _policies(self, top: Table, flag_key: str) -> tuple[Policy, ...]:
+        tables = top.tables("policy")
+        if not tables:
+            self._problems.append("policy: is missing; a scenario has at least one [[policy]] with a name and a plan")
+        policies = []
+        for index, table in enumerate(tables):
+            name, about, file = table.text("name"), table.text("about", ""), table.text("plan")
+            table.finish()
+            plan = self._plan(table, file, flag_key, index)
+            if plan is not None:
+                policies.append(Policy(name=name, about=about, plan=plan))
+        self._refuse_doubles("policy", [policy.name for policy in policies])
+        return tuple(policies)
+
+    def _plan(self, table: Table, file: str, flag_key: str, index: int) -> RolloutPlan | None:
+        try:
+            if file == DEFAULT_PLAN:
+                text = resources.files("phase4.rollout").joinpath("default_plan.toml").read_text(encoding="utf-8")
+            else:
+                text = (self._path.parent / file).read_text(encoding="utf-8")
+            document = tomllib.loads(text)
+            return parse_plan(document, flag_key=flag_key, plan_id=f"{flag_key}.{index + 1}", source=Path(file).name)
+        except OSError:
+            table.problem("plan", f'no such file: "{file}" (beside the scenario; "default" is the guide\'s plan)')
+        except tomllib.TOMLDecodeError as error:
+            table.problem("plan", f"{Path(file).name}: is not valid TOML: {error}")
+        except PlanInvalid as error:
+            self._problems.extend(f"{table.at('plan')}: {error.source}: {problem}" for problem in error.problems)
+        return None
+
+    def _refuse_doubles(self, what: str, names: list[str]) -> None:
+        for name in dict.fromkeys(names):
+            if names.count(name) > 1:
+                self._problems.append(f'{what}: two are called "{name}"')
+
+    def _approver(self, top: Table) -> Approver:
+        table = top.table("approver")
+        approver = Approver(
+            median_ms=table.duration("median", 4 * durations.HOUR_MS),
+            sigma=float(table.number("sigma", 0.0, low=0.0, high=5.0, what="a spread, 0 to 5")),
+            reject_p=float(table.rate("reject_p", 0.0)),
+        )
+        table.finish()
+        return approver
+
+    def _expect(
+        self, top: Table, worlds: tuple[World, ...], policies: tuple[Policy, ...]
+    ) -> tuple[RunExpectation | None, tuple[CellExpectation, ...]]:
+        table = top.table("expect")
+        run = None
+        if table.has("phase"):
+            phases = ["COMPLETED", "ROLLED_BACK", "PAUSED", "PROGRESSING", "AWAITING_APPROVAL", "PENDING", "CANCELLED"]
+            run = RunExpectation(
+                phase=table.choice("phase", phases),
+                guardrail=table.text("guardrail", None),
+                within_ms=table.duration("within", None, low=1),
+            )
+        cells = []
+        for cell in table.tables("cell"):
+            cells.append(
+                CellExpectation(
+                    world=cell.choice("world", [w.name for w in worlds] or ["?"]),
+                    policy=cell.choice("policy", [p.name for p in policies] or ["?"]),
+                    figure=cell.choice("figure", FIGURES),
+                    at_least=cell.number("at_least", None, low=0.0, high=1e12, what="a number, at least 0"),
+                    at_most=cell.number("at_most", None, low=0.0, high=1e12, what="a number, at least 0"),
+                )
+            )
+            if cells[-1].at_least is None and cells[-1].at_most is None:
+                cell.problem("at_most", "an expectation has at_least, at_most or both")
+            cell.finish()
+        table.finish()
+        return run, tuple(cells)
+
+    def _check_together(self, scenario: Scenario) -> None:
+        """Check what only the whole scenario shows: days the recording has, users that synthetic counts have not."""
+        for index, world in enumerate(scenario.worlds):
+            place = f"world[{index}].start" if len(scenario.worlds) > 1 else "run.start"
+            if isinstance(world.traffic, Replay):
+                first, last = recording_of(world).span
+                if (
+                    world.start_ms < first - scenario.tick_ms
+                    or world.start_ms + scenario.duration_ms > last + durations.DAY_MS
+                ):
+                    self._problems.append(
+                        f"{place}: the recording has {iso(first)} to {iso(last)}; a run from {iso(world.start_ms)}"
+                        f" of {durations.show(scenario.duration_ms)} goes beyond it"
+                    )
+        if scenario.mode == "counts" and scenario.outcome_sets:
+            users = [p.name for p in scenario.policies if p.plan.outcome_sets]
+            self._problems.append(
+                f'policy: {", ".join(users)}: synthetic counts have no users; give each guardrail unit = "request"'
+            )
+
+
+def _rate_shape(shape: Table, kind: str, scale: int) -> Shape:
+    rate = float(shape.number("rate", low=1e-6, high=1e9, what="requests per second, above 0")) * scale
+    if kind == "constant":
+        return Constant(rate=rate)
+    swing = float(shape.number("swing", 0.5, low=0.0, high=1.0, what="a share of the mean, 0 to 1"))
+    return Diurnal(rate=rate, swing=swing, peak_ms=shape.duration("peak", 14 * durations.HOUR_MS))
+
+
+def _canonical(scenario: Scenario) -> dict[str, Any]:
+    def world(w: World) -> dict[str, Any]:
+        traffic = asdict(w.traffic)
+        traffic.pop("path", None)
+        traffic.pop("file", None)
+        traffic["kind"] = type(w.traffic).__name__
+        if isinstance(w.traffic, Counts):
+            traffic["shape"]["kind"] = type(w.traffic.shape).__name__
+        return {"name": w.name, "start_ms": w.start_ms, "traffic": traffic, "faults": [asdict(f) for f in w.faults]}
+
+    body: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": scenario.name,
+        "duration_ms": scenario.duration_ms,
+        "tick_ms": scenario.tick_ms,
+        "flag_key": scenario.flag_key,
+        "worlds": [world(w) for w in scenario.worlds],
+        "policies": [{"name": p.name, "plan": p.plan.digest} for p in scenario.policies],
+        "approver": asdict(scenario.approver),
+    }
+    strings: dict[str, Any] = _strings(body)
+    return strings
+
+
+def _strings(value: Any) -> Any:
+    """Return the value with enums as plain strings, for the canonical JSON."""
+    if isinstance(value, dict):
+        return {str(k): _strings(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strings(v) for v in value]
+    return str(value) if isinstance(value, str) else value
