@@ -1,1 +1,1 @@
-"""."""
+"""The command line: parse, call, print, exit status. The only owner of stdout."""

@@ -1,0 +1,97 @@
+"""What people and programs see: text on stdout, diagnostics on stderr, one JSON object where it was asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phase4.errors import Phase4Error
+
+SCHEMA = "phase4/cli/1"
+WITHOUT_TERMINAL = 1_000
+_ASCII = str.maketrans(
+    {"–": "-", "·": "-", "×": "x", "…": "...", "█": "#", "░": ".", "—": "-", "≤": "<=", "→": "->", "│": "|"}
+)
+
+
+class Console:
+    """Prints for one command."""
+
+    def __init__(self, *, is_json: bool, is_ascii: bool) -> None:
+        """Choose JSON or text; plain characters also where stdout's encoding cannot carry others."""
+        self.is_json = is_json
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+        self._is_ascii = is_ascii or not encoding.startswith("utf")
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; where there is none nothing is cut, and nothing wraps."""
+        return shutil.get_terminal_size((WITHOUT_TERMINAL, 40)).columns
+
+    def line(self, text: str = "") -> None:
+        """Print a line for people; nothing under `--json`."""
+        if not self.is_json:
+            print(text.translate(_ASCII) if self._is_ascii else text)
+
+    def paragraph(self, text: str) -> None:
+        """Print prose, wrapped to the terminal."""
+        for line in textwrap.wrap(text, max(self.width - 1, 40)):
+            self.line(line)
+
+    def warn(self, text: str) -> None:
+        """Print a diagnostic."""
+        print(f"phase4: {text.translate(_ASCII) if self._is_ascii else text}", file=sys.stderr)
+
+    def result(self, command: str, data: Mapping[str, Any], warnings: Sequence[str] = ()) -> None:
+        """Print the JSON object of a command that did its work; nothing without `--json`."""
+        if self.is_json:
+            self._object({"command": command, "ok": True, "data": data, "warnings": list(warnings)})
+
+    def fail(self, command: str, error: Phase4Error) -> None:
+        """Print an error: one line for each thing that is wrong."""
+        if self.is_json:
+            body = {"code": error.code, "message": error.message, "hint": error.hint}
+            self._object({"command": command, "ok": False, "error": body})
+            return
+        for text in error.message.splitlines():
+            self.warn(text)
+        if error.hint:
+            self.warn(f"try: {error.hint}")
+
+    def _object(self, body: Mapping[str, Any]) -> None:
+        print(json.dumps({"schema": SCHEMA, **body}, ensure_ascii=False, default=str, allow_nan=False))
+
+
+def percent(rate: float) -> str:
+    """Return a rate as people read it.
+
+    >>> percent(0.0), percent(0.0049), percent(0.123), percent(1.0), percent(float("nan"))
+    ('0 %', '0.5 %', '12 %', '100 %', '-')
+    """
+    if math.isnan(rate):
+        return "-"
+    value = rate * 100.0
+    digits = 1 if 0.0 < value < 9.95 or 99.0 < value < 99.95 else 0
+    text = f"{value:.{digits}f}"
+    return f"{text.removesuffix('.0')} %"
+
+
+def number(value: float) -> str:
+    """Return a count or mean to three figures.
+
+    >>> number(1234.5), number(3.14159), number(0.0), number(float("inf"))
+    ('1,230', '3.1', '0', 'never')
+    """
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "never" if value > 0 else "-"
+    if abs(value) >= 100:
+        digits = 2 - math.floor(math.log10(abs(value)))
+        return f"{round(value, min(digits, 0)):,.0f}"
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,104 @@
+"""What a scenario rehearses, in words: its worlds, its policies, and what each rule promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phase4 import clock, durations
+from phase4.analysis.guardrails import ThresholdGuardrail, least_units
+from phase4.cli.console import percent
+from phase4.rollout.plan import RolloutPlan
+from phase4.sim import sweep as sweeps
+from phase4.sim.scenario import Counts, Policy, Replay, Scenario, World
+
+
+def alpha_table(plan: RolloutPlan, tick_ms: int) -> list[dict[str, Any]]:
+    """Return one row for each stage and guardrail: limit, alpha, the E that FAIL needs, fewest units."""
+    rows = []
+    for index, stage in enumerate(plan.stages):
+        terms = plan.terms(index, interval_ms=tick_ms)
+        for spec in plan.guardrails[index]:
+            own = terms[spec.name]
+            is_raw = isinstance(spec, ThresholdGuardrail)
+            rows.append(
+                {
+                    "stage": stage.name,
+                    "guardrail": spec.name,
+                    "kind": type(spec).__name__.removesuffix("Guardrail").lower(),
+                    "role": str(spec.role),
+                    "unit": str(spec.unit),
+                    "limit": getattr(spec, "limit", None),
+                    "alpha": None if is_raw else own.alpha,
+                    "e_needed": None if is_raw else round(1.0 / own.alpha, 1),
+                    "min_units": least_units(spec, own),
+                }
+            )
+    return rows
+
+
+def explanation(scenario: Scenario) -> list[str]:
+    """Return the lines that say what would be rehearsed."""
+    lines = [
+        f"{scenario.name}: {scenario.covers}",
+        "",
+        (
+            f"Each run lasts {durations.show(scenario.duration_ms)} in ticks of {durations.show(scenario.tick_ms)}"
+            f" ({scenario.ticks:,} ticks)."
+        ),
+    ]
+    for world in scenario.worlds:
+        lines += ["", *_world(scenario, world)]
+    for policy in scenario.policies:
+        lines += ["", *_policy(scenario, policy)]
+    return lines
+
+
+def _world(scenario: Scenario, world: World) -> list[str]:
+    lines = [f'World "{world.name}", from {clock.iso(world.start_ms)}: {world.about}'.rstrip(": ")]
+    if isinstance(world.traffic, Replay):
+        window = sweeps.window_of(scenario, world)
+        bad = int((window.outcome != 2).sum()) / max(window.rows, 1)
+        lines.append(
+            f"    {window.rows:,} recorded outcomes of {window.units:,} users, in {window.copies} copies:"
+            f" {window.rows * window.copies:,} outcomes, {percent(bad)} of them bad."
+        )
+    elif isinstance(world.traffic, Counts):
+        lines.append(f"    Synthetic counts, {percent(world.traffic.error_rate)} errors.")
+    for fault in world.faults:
+        lasting = f" for {durations.show(fault.for_ms)}" if fault.for_ms is not None else ""
+        begin = durations.show(fault.at_ms) if fault.at_ms else "the start"
+        lines.append(
+            f'    Fault "{fault.id}": from {begin} on{lasting},'
+            f" {percent(fault.add)} of the fine outcomes of {fault.arm} fail ({fault.shape})."
+        )
+    return lines
+
+
+def _policy(scenario: Scenario, policy: Policy) -> list[str]:
+    plan = policy.plan
+    stages = " → ".join(f"{stage.percentage:g} %" for stage in plan.stages)
+    gates = [stage.name for index, stage in enumerate(plan.stages) if plan.needs_approval(index)]
+    approval = f"; approval before {', '.join(gates)}" if gates else ""
+    rows = alpha_table(plan, scenario.tick_ms)
+    lines = [f'Policy "{policy.name}" ({stages}{approval}): {policy.about}'.rstrip(": "), *map(_row, rows)]
+    spent = sum(row["alpha"] for row in rows if row["alpha"] is not None and row["role"] == "guard")
+    if not spent:
+        return [*lines, "    This rule has no error control: how often it is wrong is what the sweep finds out."]
+    return [
+        *lines,
+        (
+            f"    A feature that keeps every limit all along is rolled back with probability at most {percent(spent)}"
+            " over the plan."
+        ),
+    ]
+
+
+def _row(row: dict[str, Any]) -> str:
+    limit = f" limit {percent(row['limit'])}," if row["limit"] is not None else ""
+    name = f"    {row['stage']:<8} {row['guardrail']}"
+    if row["alpha"] is None:
+        return f"{name}: raw threshold,{limit} from {row['min_units']} {row['unit']}s on"
+    return (
+        f"{name}: {row['kind']},{limit} {row['role']}, alpha {row['alpha']:.3g}"
+        f" (E needed {row['e_needed']:g}), at least {row['min_units']:,} {row['unit']}s"
+    )
