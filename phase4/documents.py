@@ -5,6 +5,7 @@ A key is known because something asks for it. `finish` names the keys that nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -59,12 +60,13 @@ class Table:
     def choice(self, key: str, options: Sequence[str], default: Any = REQUIRED) -> Any:
         """Return one of the named options."""
         value = self._get(key, default, str, "a string")
-        if value not in options and isinstance(self._data.get(key), str):
+        if not self.has(key) or value in options:
+            return value
+        if isinstance(self._data[key], str):
             close = nearest(value, options)
             hint = f'; did you mean "{close}"?' if close else ""
             self.problem(key, f'"{value}" is none of {", ".join(options)}{hint}')
-            return options[0]
-        return value
+        return options[0]
 
     def boolean(self, key: str, default: Any = REQUIRED) -> Any:
         """Return true or false."""
@@ -155,7 +157,8 @@ class Table:
         return value
 
     def _bounded(self, key: str, value: float, low: float, high: float, what: str) -> float:
-        if not low <= value <= high:  # NaN is in no range; an integer may be too long for a float
+        # NaN is in no range; `math.isfinite` would not take an integer that is too long for a float
+        if not low <= value <= high or value in {math.inf, -math.inf}:
             self.problem(key, f"is {what}: {value}")
             return low
         return value
