@@ -141,8 +141,15 @@ class Table:
         return tuple(Table(value, f"{self.at(key)}[{i}]", self.problems) for i, value in enumerate(values))
 
     def finish(self) -> None:
-        """Note every key that nothing asked for, with the nearest known one."""
-        self.problems.extend(unknown_key(self._path, key, self._asked) for key in self._data if key not in self._asked)
+        """Note every key that nothing asked for, with the nearest known one; a misspelt key is not missing too."""
+        for key in self._data:
+            if key in self._asked:
+                continue
+            close = nearest(key, self._asked)
+            missing = f"{self.at(close)}: is missing" if close else None
+            if missing:
+                self.problems[:] = [text for text in self.problems if not text.startswith(missing)]
+            self.problems.append(unknown_key(self._path, key, self._asked))
 
     def _get(self, key: str, default: Any, kind: type | tuple[type, ...], what: str, stand_in: Any = None) -> Any:
         if not self.has(key):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from phase4 import __version__, config
 from phase4.cli import simulate
@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting, so that `--json` answers as JSON too."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(_clearer(message), hint=f"{self.prog} --help")
+        raise UsageError(_clearer(message, _options(self)), hint=f"{self.prog} --help")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,8 +74,23 @@ def entry() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
-def _clearer(message: str) -> str:
-    """Return argparse's message with the nearest known choice, where it names one."""
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the options of a parser and of every command below it."""
+    found: set[str] = set()
+    for action in parser._actions:  # noqa: SLF001  argparse shows its actions in no other way
+        found.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  likewise
+            for below in action.choices.values():
+                found |= _options(below)
+    return found
+
+
+def _clearer(message: str, options: Collection[str]) -> str:
+    """Return argparse's message with the nearest known choice or option, where it names a wrong one."""
+    if message.startswith("unrecognized arguments: "):
+        given = message.removeprefix("unrecognized arguments: ").split()[0]
+        close = nearest(given, options) if given.startswith("-") else None
+        return f"unknown: {given}" + (f"; did you mean {close}?" if close else "")
     if "invalid choice:" not in message:
         return message
     given = message.split("invalid choice:")[1].split("(", maxsplit=1)[0].strip().strip("'\"")

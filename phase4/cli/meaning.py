@@ -69,7 +69,7 @@ def _shares(shares: dict[str, float], verb: str, *, is_low_good: bool) -> str:
     parts = [
         f"{_listed(names)} {verb if i == 0 else 'in'} {share}" for i, (share, names) in enumerate(together.items())
     ]
-    return ", ".join(parts)
+    return "; ".join(parts)
 
 
 def _listed(names: Sequence[str]) -> str:

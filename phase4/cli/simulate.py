@@ -6,6 +6,8 @@ import argparse
 import json
 import math
 import os
+import shutil
+import sys
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -342,10 +344,12 @@ def _tell(
 
 def _next(path: Path, scenario: Scenario) -> list[str]:
     world, policy = scenario.worlds[-1].name, scenario.policies[-1].name
+    # after `make run` the program is not on the PATH: show what can be typed
+    program = "phase4" if shutil.which("phase4") else os.path.relpath(sys.argv[0])
     return [
         "Next:",
-        f'  phase4 simulate run {path} --world "{world}" --policy "{policy}"   one run, step by step',
-        f"  phase4 simulate explain {path}   what is rehearsed, and what the limits mean",
+        f'  {program} simulate run {path} --world "{world}" --policy "{policy}"   one run, step by step',
+        f"  {program} simulate explain {path}   what is rehearsed, and what the limits mean",
         f"  edit {path} (limits, stages, faults) and run it again; make dashboard shows the saved runs",
     ]
 
