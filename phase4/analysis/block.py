@@ -466,12 +466,13 @@ def _paths(usable: Bools, steps: Callable[[int], Floats], horizon_ticks: int | N
     e = np.zeros((alternatives, rollouts))
     read = np.zeros(rollouts, np.int64)
     out = np.empty((ticks, rollouts))
-    for t in range(ticks):
-        now = usable[t]
-        grown = (e + weights[np.minimum(read, ticks - 1)]) * np.exp(np.minimum(steps(t), eprocess.EXPONENT_CAP))
-        e = np.where(now, np.minimum(grown, eprocess.E_CAP), e)
-        read += now
-        out[t] = e.sum(axis=0)
+    with np.errstate(over="ignore"):  # what is beyond the cap is cut to it
+        for t in range(ticks):
+            now = usable[t]
+            grown = (e + weights[np.minimum(read, ticks - 1)]) * np.exp(np.minimum(steps(t), eprocess.EXPONENT_CAP))
+            e = np.where(now, np.minimum(grown, eprocess.E_CAP), e)
+            read += now
+            out[t] = e.sum(axis=0)
     with np.errstate(divide="ignore"):
         return np.log(out)
 

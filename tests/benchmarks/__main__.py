@@ -9,10 +9,16 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tests.benchmarks import bucketing, first_run, judge, simulator
+from tests.benchmarks import bucketing, calibration, first_run, judge, simulator
 from tests.benchmarks.timing import ROUNDS
 
-PAGES = {"simulator": simulator, "judge": judge, "bucketing": bucketing, "first_run": first_run}
+PAGES = {
+    "simulator": simulator,
+    "judge": judge,
+    "bucketing": bucketing,
+    "first_run": first_run,
+    "calibration": calibration,
+}
 
 
 def main(chosen: list[str]) -> int:

@@ -11,34 +11,7 @@ import pytest
 
 from phase4.analysis import block
 from phase4.analysis.guardrails import AMBIENT_WINDOWS
-
-TICKS = 5760
-ALPHA = 0.05
-LIMIT = 0.01
-BOUND = math.log(1 / ALPHA)
-DAY = 2880
-"""Ticks of a day."""
-HOUR = 120
-
-
-def upper(share, rollouts):
-    """Return the share plus three standard errors."""
-    return share + 3 * math.sqrt(share * (1 - share) / rollouts)
-
-
-def first_crossing(log_e):
-    """Return the tick at which each rollout first reaches the bound; TICKS = never."""
-    hit = log_e >= BOUND
-    return np.where(hit.any(axis=0), hit.argmax(axis=0), TICKS)
-
-
-def binomials(seed, rates, n, rollouts):
-    """Return errors, (ticks, rollouts), of n requests a tick; rates are (ticks, 1) or (ticks, rollouts)."""
-    return np.random.default_rng(seed).binomial(n, rates, (TICKS, rollouts))
-
-
-def fixed(n):
-    return np.full((TICKS, 1), n, np.int64)
+from tests.unit.analysis.stages import ALPHA, BOUND, LIMIT, TICKS, binomials, first_crossing, fixed, outage, upper
 
 
 @pytest.mark.parametrize("n", [10, 100, 1000])
@@ -80,15 +53,6 @@ def test_without_restarts_the_same_jump_is_missed():
 
 
 # ------------------------------------------------------------------------------------------- a shared outage
-def outage(seed, n, rollouts):
-    """Return errors of treatment and control: 0.5 % with a daily swing of half, one shared hour at 3 %."""
-    t = np.arange(TICKS)[:, None]
-    begin = np.random.default_rng(seed).integers(0, TICKS - HOUR, rollouts)
-    calm = 0.005 * (1 + 0.5 * np.cos(2 * np.pi * t / DAY))
-    rates = np.where((t >= begin) & (t < begin + HOUR), 0.03, calm)
-    return binomials(seed + 1, rates, n, rollouts), binomials(seed + 2, rates, n, rollouts)
-
-
 def test_in_a_shared_outage_the_ratio_keeps_its_alpha():
     rollouts, n = 400, 100
     own, control = outage(10, n, rollouts)
