@@ -32,17 +32,31 @@ def _hours(hours: float) -> str:
     return "-" if math.isnan(hours) else show(hours * HOUR_MS)
 
 
-_COLUMNS = (
+_ERRORS = (
     _Column(("false", "rollback"), "false_rollback", percent),
     _Column(("defect", "caught"), "caught", percent),
     _Column(("delay,", "median"), "delay_hours_median", _hours),
     _Column(("delay,", "95 %"), "delay_hours_95", _hours),
+)
+_USERS = (
     _Column(("users until", "then, median"), "delay_users_median", number),
     _Column(("users until", "then, 95 %"), "delay_users_95", number),
     _Column(("users", "harmed"), "harmed_users", number),
+)
+_REQUESTS = (
+    _Column(("requests until", "then, median"), "delay_requests_median", number),
+    _Column(("excess", "errors"), "excess", number),
+)
+_ENDS = (
     _Column(("full rollout,", "median"), "full_hours_median", _hours),
     _Column(("ends on", "hold"), "held", percent),
 )
+
+
+def _columns(cells: Sequence[OperatingCharacteristics]) -> tuple[_Column, ...]:
+    """Return the columns: cost in users, or in requests where the traffic has no users."""
+    has_users = any(cell.exposed_users.runs for cell in cells)
+    return (*_ERRORS, *(_USERS if has_users else _REQUESTS), *_ENDS)
 
 
 def render(scenario: Scenario, cells: Sequence[OperatingCharacteristics], width: int) -> list[str]:
@@ -56,29 +70,31 @@ def render(scenario: Scenario, cells: Sequence[OperatingCharacteristics], width:
 
 def _policies_as_rows(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> list[str]:
     label = max([len(policy.name) for policy in scenario.policies] + [6])
+    columns = _columns(cells)
     widths = [
         max(len(text) for text in (*column.title, *(t for cell in cells for t in _texts(cell, column))))
-        for column in _COLUMNS
+        for column in columns
     ]
     lines = [
-        _line(("policy" if part == 0 else "", label), [column.title[part] for column in _COLUMNS], widths)
+        _line(("policy" if part == 0 else "", label), [column.title[part] for column in columns], widths)
         for part in (0, 1)
     ]
     for world, own in _by_world(scenario, cells):
         lines += ["", _title(world, max(map(len, lines)))]
         for cell in own:
-            pairs = [_texts(cell, column) for column in _COLUMNS]
+            pairs = [_texts(cell, column) for column in columns]
             lines.append(_line((cell.policy, label), [pair[0] for pair in pairs], widths))
             lines.append(_line(("", label), [pair[1] for pair in pairs], widths))
     return lines
 
 
 def _policies_as_columns(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> list[str]:
-    label = max(len(column.name) for column in _COLUMNS)
+    columns = _columns(cells)
+    label = max(len(column.name) for column in columns)
     heads = {policy.name: _broken(policy.name) for policy in scenario.policies}
     width = max(
         *(len(text) for head in heads.values() for text in head),
-        *(len(text) for cell in cells for column in _COLUMNS for text in _texts(cell, column)),
+        *(len(text) for cell in cells for column in columns for text in _texts(cell, column)),
     )
     widths = [width] * len(scenario.policies)
     height = max(len(head) for head in heads.values())
@@ -89,7 +105,7 @@ def _policies_as_columns(scenario: Scenario, cells: Sequence[OperatingCharacteri
     for world, own in _by_world(scenario, cells):
         lines += ["", _title(world, max(map(len, lines)))]
         by_policy = {cell.policy: cell for cell in own}
-        for column in _COLUMNS:
+        for column in columns:
             pairs = [_texts(by_policy[policy], column) if policy in by_policy else ("", "") for policy in heads]
             if all(pair[0] in {"", "-"} for pair in pairs):
                 continue
@@ -104,7 +120,7 @@ def _cards(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> lis
         lines += ["", world.name]
         for cell in own:
             lines.append(f"  {cell.policy}")
-            for column in _COLUMNS:
+            for column in _columns(cells):
                 estimate, limits = _texts(cell, column)
                 if estimate != "-":
                     lines.append(f"    {column.name:<24} {estimate:>9}" + (f"  ({limits})" if limits else ""))
