@@ -110,8 +110,9 @@ def _policies_as_columns(scenario: Scenario, cells: Sequence[OperatingCharacteri
             if all(pair[0] in {"", "-"} for pair in pairs):
                 continue
             lines.append(_line((column.name, label), [pair[0] for pair in pairs], widths))
-            lines.append(_line(("", label), [pair[1] for pair in pairs], widths))
-    return [line for line in lines if line.strip() or line == ""]
+            if any(pair[1] for pair in pairs):
+                lines.append(_line(("", label), [pair[1] for pair in pairs], widths))
+    return lines
 
 
 def _cards(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> list[str]:
