@@ -8,7 +8,13 @@ Phase4Error                     INTERNAL              70
 │   ├── PlanInvalid             PLAN_INVALID           2
 │   ├── ScenarioInvalid         SCENARIO_INVALID       2
 │   └── RecordingInvalid        RECORDING_INVALID      2
-├── PlanStateError              PLAN_STATE             4   a command that this phase of a rollout refuses
+├── Refused                     REFUSED                4   a command that the present state or a policy refuses
+│   ├── PlanStateError          PLAN_STATE             4   a command that this phase of a rollout refuses
+│   │   └── ApprovalNotDue      APPROVAL_NOT_DUE       4   an approval that nobody asked for
+│   ├── PlanLive                PLAN_LIVE              4   another plan of the flag is live
+│   ├── FlagHeld                FLAG_HELD              4   a flag that a rollback or an emergency holds
+│   ├── PercentageMax           PERCENTAGE_MAX         4   a percentage above the environment's maximum
+│   └── RequestIdReused         REQUEST_ID_REUSED      4   one request id for two different commands
 ├── NotFound                    NOT_FOUND              5
 ├── StoreUnavailable            STORE_UNAVAILABLE      6
 ├── ExtraMissing                EXTRA_MISSING          6   an optional part is not installed
@@ -86,11 +92,47 @@ class RecordingInvalid(InvalidInput):
     code = "RECORDING_INVALID"
 
 
-class PlanStateError(Phase4Error):
+class Refused(Phase4Error):
+    """A command that the present state or a policy refuses; nothing was changed."""
+
+    code = "REFUSED"
+    exit_status = 4
+
+
+class PlanStateError(Refused):
     """A command that the rollout's phase refuses."""
 
     code = "PLAN_STATE"
-    exit_status = 4
+
+
+class ApprovalNotDue(PlanStateError):
+    """An approval that nobody asked for."""
+
+    code = "APPROVAL_NOT_DUE"
+
+
+class PlanLive(Refused):
+    """Another plan of the flag is live."""
+
+    code = "PLAN_LIVE"
+
+
+class FlagHeld(Refused):
+    """A flag that a rollback or an emergency holds."""
+
+    code = "FLAG_HELD"
+
+
+class PercentageMax(Refused):
+    """A percentage above the environment's maximum."""
+
+    code = "PERCENTAGE_MAX"
+
+
+class RequestIdReused(Refused):
+    """One request id for two different commands."""
+
+    code = "REQUEST_ID_REUSED"
 
 
 class NotFound(Phase4Error):

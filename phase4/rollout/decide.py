@@ -106,9 +106,8 @@ def _leave(plan: RolloutPlan, state: RolloutState, now_ms: int) -> Event:
 
 def enter(plan: RolloutPlan, state: RolloutState, stage: int, cause: EntryCause, now_ms: int) -> StageEntered:
     """Return the event that enters a stage, under the next entry number."""
-    return StageEntered(
-        at_ms=now_ms, stage=stage, entry=state.entry + 1, percentage=plan.stages[stage].percentage, cause=cause
-    )
+    entry = max(state.entry + 1, plan.first_entry)
+    return StageEntered(at_ms=now_ms, stage=stage, entry=entry, percentage=plan.stages[stage].percentage, cause=cause)
 
 
 def _why(observation: StageObservation | None) -> str:

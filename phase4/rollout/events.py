@@ -16,6 +16,10 @@ class EntryCause(StrEnum):
     START = "start"
     PROMOTED = "promoted"
     APPROVED = "approved"
+    OVERRIDDEN = "overridden"
+    """Approved without PASS, by people who said so."""
+    RESTARTED = "restarted"
+    """The same stage again, after the flag was off or lowered: clocks and proof begin anew."""
 
 
 class PauseReason(StrEnum):
@@ -23,6 +27,10 @@ class PauseReason(StrEnum):
 
     OPERATOR = "operator"
     MAX_DURATION = "max_duration"
+    FLAG_DISABLED = "flag_disabled"
+    """The flag was switched off under the plan."""
+    LOWERED = "lowered"
+    """The flag's percentage was lowered under the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,8 @@ class ApprovalGiven:
     kind: ClassVar[str] = "approval_given"
     at_ms: int
     approver: str
+    is_override: bool = False
+    """Whether it stands although the stage is not green."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +78,14 @@ class ApprovalDropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """The rollout stands at its percentage."""
+    """The rollout stands: at its percentage, or off or lower where that is the reason."""
 
     kind: ClassVar[str] = "paused"
     at_ms: int
     reason: PauseReason
     note: str
+    percentage: float | None = None
+    """LOWERED: the percentage that the flag was set to, 0-100."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,8 @@ class RolloutPlan:
     """Probability, in (0, 1), that the guards roll back a healthy feature over the whole plan."""
     beta: float = 0.05
     """Probability, in (0, 1), that one guardrail passes a stage that does not keep its limit."""
+    first_entry: int = 1
+    """Serial number of this plan's first stage entry; entries count on over all plans of a flag."""
     schema: int = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
@@ -119,9 +121,12 @@ class RolloutPlan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the plan's canonical JSON (RFC 8785); what approvals sign. The id is not part of it."""
+        """SHA-256 (hex) of the plan's canonical JSON (RFC 8785); what approvals sign.
+
+        The id and the first entry, which the store gives, are not part of it.
+        """
         body = asdict(self)
-        del body["plan_id"]
+        del body["plan_id"], body["first_entry"]
         for specs, raw in zip(self.guardrails, body["guardrails"], strict=True):
             for spec, values in zip(specs, raw, strict=True):
                 values["kind"] = type(spec).__name__

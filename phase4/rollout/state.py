@@ -47,7 +47,7 @@ class RolloutState:
     entry: int = 0
     """Serial number of the stage entry, 0 before the start."""
     percentage: float = 0.0
-    """What the switch was told last, 0-100."""
+    """Share of the users that are exposed, 0-100; 0 while the flag is off."""
     entered_ms: int = 0
     paused_ms: int = 0
     """Time in this entry spent in pauses that are over."""
@@ -58,6 +58,8 @@ class RolloutState:
     approvals: tuple[str, ...] = ()
     """Approvers of the pending request, distinct, in order."""
     approval_expires_ms: int | None = None
+    overrides: tuple[str, ...] = ()
+    """Approvers who would enter the next stage without PASS, distinct, in order."""
     ended_ms: int | None = None
     seq: int = 0
     """Number of events folded in."""
@@ -86,14 +88,15 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
                 state, phase=Phase.AWAITING_APPROVAL, approvals=(), approval_expires_ms=event.expires_ms, seq=seq
             )
         case ApprovalGiven():
-            return replace(state, approvals=(*state.approvals, event.approver), seq=seq)
+            return replace(_approved(state, event), seq=seq)
         case ApprovalDropped():
             return replace(state, phase=Phase.PROGRESSING, approvals=(), approval_expires_ms=None, seq=seq)
         case Paused():
             return replace(
                 state,
                 phase=Phase.PAUSED,
-                paused_at_ms=event.at_ms,
+                percentage=_paused_percentage(state, event),
+                paused_at_ms=event.at_ms if state.paused_at_ms is None else state.paused_at_ms,
                 pause_reason=event.reason,
                 approvals=(),
                 approval_expires_ms=None,
@@ -118,6 +121,18 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
             return replace(state, phase=Phase.CANCELLED, ended_ms=event.at_ms, seq=seq)
         case _:
             assert_never(event)
+
+
+def _approved(state: RolloutState, event: ApprovalGiven) -> RolloutState:
+    if event.is_override:
+        return replace(state, overrides=(*state.overrides, event.approver))
+    return replace(state, approvals=(*state.approvals, event.approver))
+
+
+def _paused_percentage(state: RolloutState, event: Paused) -> float:
+    if event.reason is PauseReason.FLAG_DISABLED:
+        return 0.0
+    return state.percentage if event.percentage is None else event.percentage
 
 
 def replay(events: Iterable[Event]) -> RolloutState:
