@@ -7,7 +7,8 @@ Phase4Error                     INTERNAL              70
 │   ├── FlagInvalid             FLAG_INVALID           2
 │   ├── PlanInvalid             PLAN_INVALID           2
 │   ├── ScenarioInvalid         SCENARIO_INVALID       2
-│   └── RecordingInvalid        RECORDING_INVALID      2
+│   ├── RecordingInvalid        RECORDING_INVALID      2
+│   └── SettingInvalid          SETTING_INVALID        2
 ├── Refused                     REFUSED                4   a command that the present state or a policy refuses
 │   ├── PlanStateError          PLAN_STATE             4   a command that this phase of a rollout refuses
 │   │   └── ApprovalNotDue      APPROVAL_NOT_DUE       4   an approval that nobody asked for
@@ -16,7 +17,14 @@ Phase4Error                     INTERNAL              70
 │   ├── PercentageMax           PERCENTAGE_MAX         4   a percentage above the environment's maximum
 │   └── RequestIdReused         REQUEST_ID_REUSED      4   one request id for two different commands
 ├── NotFound                    NOT_FOUND              5
-├── StoreUnavailable            STORE_UNAVAILABLE      6
+│   ├── FlagNotFound            FLAG_NOT_FOUND         5
+│   ├── PlanNotFound            PLAN_NOT_FOUND         5
+│   └── AlertNotFound           ALERT_NOT_FOUND        5
+├── StoreUnavailable            STORE_UNAVAILABLE      6   a database or file that cannot be used now
+│   ├── NotInitialised          NOT_INITIALISED        6
+│   ├── StoreDamaged            STORE_DAMAGED          6
+│   └── SchemaTooNew            SCHEMA_TOO_NEW         6
+├── NotBuilt                    NOT_BUILT              6   a part of the product that a later version has
 ├── ExtraMissing                EXTRA_MISSING          6   an optional part is not installed
 ├── WriteFailed                 WRITE_FAILED           6
 ├── JournalConflict             JOURNAL_CONFLICT      70   another controller was first; reload and decide again
@@ -28,7 +36,6 @@ An error is for a caller's mistake or a broken machine. A breached guardrail is 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -92,6 +99,12 @@ class RecordingInvalid(InvalidInput):
     code = "RECORDING_INVALID"
 
 
+class SettingInvalid(InvalidInput):
+    """A setting whose name or value is wrong, or a combination of settings that cannot work."""
+
+    code = "SETTING_INVALID"
+
+
 class Refused(Phase4Error):
     """A command that the present state or a policy refuses; nothing was changed."""
 
@@ -142,10 +155,53 @@ class NotFound(Phase4Error):
     exit_status = 5
 
 
+class FlagNotFound(NotFound):
+    """There is no such flag."""
+
+    code = "FLAG_NOT_FOUND"
+
+
+class PlanNotFound(NotFound):
+    """There is no such plan."""
+
+    code = "PLAN_NOT_FOUND"
+
+
+class AlertNotFound(NotFound):
+    """There is no such alert."""
+
+    code = "ALERT_NOT_FOUND"
+
+
 class StoreUnavailable(Phase4Error):
     """A database or run file cannot be opened or read."""
 
     code = "STORE_UNAVAILABLE"
+    exit_status = 6
+
+
+class NotInitialised(StoreUnavailable):
+    """A home that `init` has not made."""
+
+    code = "NOT_INITIALISED"
+
+
+class StoreDamaged(StoreUnavailable):
+    """A database that is no database, or not whole."""
+
+    code = "STORE_DAMAGED"
+
+
+class SchemaTooNew(StoreUnavailable):
+    """A database that a newer version wrote."""
+
+    code = "SCHEMA_TOO_NEW"
+
+
+class NotBuilt(Phase4Error):
+    """A part of the product that a later version has."""
+
+    code = "NOT_BUILT"
     exit_status = 6
 
 
@@ -181,6 +237,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     >>> nearest("arms", ["arm", "at", "kind"])
     'arm'
     """
+    import difflib  # 1 ms of every command, and needed by wrong ones only
+
     matches = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 

@@ -8,7 +8,6 @@ no old scenario. Replicate r is child r of `SeedSequence(root)` as `spawn` would
 from __future__ import annotations
 
 import hashlib
-import uuid
 
 import numpy as np
 
@@ -57,8 +56,3 @@ def stream(seed: int, name: str, *, replicate: int, key: tuple[int, ...] = ()) -
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(replicate, stream_id(name), *key))
     return np.random.Generator(np.random.PCG64(sequence))
-
-
-def new_id() -> str:
-    """Return a random identifier for a file or request (not part of any result)."""
-    return uuid.uuid4().hex

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +29,8 @@ class Console:
     @property
     def width(self) -> int:
         """Columns of the terminal; where there is none nothing is cut, and nothing wraps."""
+        import shutil
+
         return shutil.get_terminal_size((WITHOUT_TERMINAL, 40)).columns
 
     def line(self, text: str = "") -> None:
@@ -40,6 +40,8 @@ class Console:
 
     def paragraph(self, text: str) -> None:
         """Print prose, wrapped to the terminal."""
+        import textwrap
+
         for line in textwrap.wrap(text, max(self.width - 1, 40)):
             self.line(line)
 

@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import sys
-import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from phase4 import __version__, config
-from phase4.cli import simulate
+from phase4 import __version__
 from phase4.cli.console import Console
-from phase4.errors import Phase4Error, UsageError, nearest
+from phase4.cli.parsers import Parser
+from phase4.errors import Phase4Error
 
 INTERRUPTED = 130
+GROUPS = {
+    "init": "system",
+    "status": "system",
+    "shutdown": "system",
+    "config": "system",
+    "completion": "system",
+    "flags": "flags",
+    "rollout": "rollout",
+    "monitor": "monitor",
+    "alerts": "monitor",
+    "emergency": "emergency",
+    "simulate": "simulate",
+    "store": "care",
+}
+"""First words and the module of `phase4.cli` that has their parsers."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing and exiting, so that `--json` answers as JSON too."""
+def build_parser(only: str | None = None) -> Parser:
+    """Return the parser of every command, or of those that share a module with one first word.
 
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(_clearer(message, _options(self)), hint=f"{self.prog} --help")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every command; docs/commands.md is held against it by a test."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--home", metavar="PATH", help="where results go (over PHASE4_HOME)")
-    common.add_argument("--json", action="store_true", help="print one JSON object, also on failure")
-    common.add_argument("--ascii", action="store_true", help="plain characters only")
-    parser = _Parser(
+    docs/commands.md is held against it by a test.
+    """
+    parser = Parser(
         prog="phase4",
-        description="Rehearse a feature rollout before it runs.",
-        epilog="Start with: phase4 simulate sweep sims/first_run.toml",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Rehearse a feature rollout before it runs, run it under guardrails, and look at what happened.",
+        epilog="Start with: phase4 simulate sweep sims/first_run.toml, or phase4 init",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"phase4 {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    simulate.add_parsers(commands, common)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser, prog=parser.prog
+    )
+    modules = dict.fromkeys(GROUPS.values()) if only not in GROUPS else (GROUPS[only],)
+    for module in modules:
+        importlib.import_module(f"phase4.cli.{module}").add_parsers(commands)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; return its exit status."""
-    wants_json = "--json" in argv
-    console = Console(is_json=wants_json, is_ascii="--ascii" in argv)
+    console = Console(is_json="--json" in argv, is_ascii="--ascii" in argv)
     name = " ".join(word for word in argv[:2] if not word.startswith("-"))
     try:
-        args = build_parser().parse_args(argv)
-        handler: Callable[[argparse.Namespace, Console], int] = args.handler
+        args = build_parser(argv[0] if argv else None).parse_args(argv)
+        handler: Callable[[Any, Console], int] = args.handler
         return handler(args, console)
     except KeyboardInterrupt:
         console.warn("interrupted; nothing was written")
@@ -63,7 +72,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _failed(console: Console, name: str, error: Phase4Error) -> int:
+    from phase4 import config
+
     if config.is_verbose():
+        import traceback
+
         traceback.print_exc(file=sys.stderr)
     console.fail(name, error)
     return error.exit_status
@@ -72,28 +85,3 @@ def _failed(console: Console, name: str, error: Phase4Error) -> int:
 def entry() -> None:
     """Run the process's command line and exit with its status."""
     sys.exit(main(sys.argv[1:]))
-
-
-def _options(parser: argparse.ArgumentParser) -> set[str]:
-    """Return the options of a parser and of every command below it."""
-    found: set[str] = set()
-    for action in parser._actions:  # noqa: SLF001  argparse shows its actions in no other way
-        found.update(action.option_strings)
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  likewise
-            for below in action.choices.values():
-                found |= _options(below)
-    return found
-
-
-def _clearer(message: str, options: Collection[str]) -> str:
-    """Return argparse's message with the nearest known choice or option, where it names a wrong one."""
-    if message.startswith("unrecognized arguments: "):
-        given = message.removeprefix("unrecognized arguments: ").split()[0]
-        close = nearest(given, options) if given.startswith("-") else None
-        return f"unknown: {given}" + (f"; did you mean {close}?" if close else "")
-    if "invalid choice:" not in message:
-        return message
-    given = message.split("invalid choice:")[1].split("(", maxsplit=1)[0].strip().strip("'\"")
-    known = message.split("choose from")[1].strip(" )").replace("'", "").split(", ")
-    close = nearest(given, known)
-    return f'"{given}" is none of {", ".join(known)}' + (f'; did you mean "{close}"?' if close else "")

@@ -27,11 +27,6 @@ from phase4.documents import Table
 from phase4.errors import PlanInvalid, nearest
 
 SCHEMA = 1
-ERROR_LIMIT = 0.01
-"""The guide's error threshold; the first stage has half of it."""
-SUCCESS_LIMIT = 0.95
-EMERGENCY_LIMIT = 0.02
-VALIDATION_LIMIT = 0.05
 
 _RATES = {
     "error_rate": OutcomeSet.ERROR,
@@ -43,6 +38,23 @@ _RATES = {
 _RATIOS = {"error_ratio": OutcomeSet.ERROR}
 GUARDRAILS = (*_RATES, *_RATIOS)
 """Names that a plan file may use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a plan takes where its file says nothing; the guide's values by default."""
+
+    error: float = 0.01
+    """Highest acceptable error rate; the first stage has half of it."""
+    success: float = 0.95
+    """Lowest acceptable success rate; the first stage allows 0.4 times as much to fail."""
+    emergency: float = 0.02
+    """Error rate above which the flag is switched off and held."""
+    auto: bool = True
+    approvals_required: int = 1
+
+
+GUIDE = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +145,9 @@ class RolloutPlan:
         return hashlib.sha256(rfc8785.dumps(_plain(body))).hexdigest()
 
 
-def parse_plan(document: Mapping[str, Any], *, flag_key: str, plan_id: str, source: str) -> RolloutPlan:
+def parse_plan(
+    document: Mapping[str, Any], *, flag_key: str, plan_id: str, source: str, limits: Limits = GUIDE
+) -> RolloutPlan:
     """Return the plan that a TOML document describes.
 
     Args:
@@ -141,6 +155,7 @@ def parse_plan(document: Mapping[str, Any], *, flag_key: str, plan_id: str, sour
         flag_key: The flag that the plan rolls out.
         plan_id: Identity of the plan, `<flag>.<n>`.
         source: Name of the file, for messages.
+        limits: What the file does not say.
 
     Raises:
         PlanInvalid: every unknown key, wrong value and impossible stage, each with its path.
@@ -151,11 +166,11 @@ def parse_plan(document: Mapping[str, Any], *, flag_key: str, plan_id: str, sour
     stages = tuple(_read_stage(t) for t in top.tables("stages"))
     if not stages:
         problems.append("stages: is missing; a plan has at least one stage")
-    auto = top.boolean("auto", default=True)
-    approvals = top.integer("approvals_required", 1, low=1, high=5)
+    auto = top.boolean("auto", default=limits.auto)
+    approvals = top.integer("approvals_required", limits.approvals_required, low=1, high=5)
     alpha = top.number("alpha", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
     beta = top.number("beta", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
-    guardrails = _read_guardrails(top, len(stages))
+    guardrails = _read_guardrails(top, len(stages), limits)
     top.finish()
     problems.extend(_stage_problems(stages))
     if problems:
@@ -199,9 +214,9 @@ def _stage_problems(stages: Sequence[Stage]) -> list[str]:
     return problems
 
 
-def _read_guardrails(top: Table, stages: int) -> tuple[tuple[GuardrailSpec, ...], ...]:
+def _read_guardrails(top: Table, stages: int, limits: Limits) -> tuple[tuple[GuardrailSpec, ...], ...]:
     if not top.has("guardrails"):
-        return default_guardrails(stages)
+        return default_guardrails(stages, limits)
     table = top.table("guardrails")
     columns: list[tuple[GuardrailSpec, ...]] = []
     for name in table.keys():  # noqa: SIM118  a Table is no mapping
@@ -292,18 +307,18 @@ def _window(table: Table) -> int | None:
     return table.integer("window_ticks", 1, low=1) if table.has("window_ticks") else 1
 
 
-def default_guardrails(stages: int) -> tuple[tuple[GuardrailSpec, ...], ...]:
-    """Return the guide's guardrails for each stage: the first stage has half the error limit and 98 % success."""
+def default_guardrails(stages: int, limits: Limits = GUIDE) -> tuple[tuple[GuardrailSpec, ...], ...]:
+    """Return the default guardrails for each stage; at the guide's limits they are the guide's, 0.5 and 98 % first."""
 
     def at(stage: int) -> tuple[GuardrailSpec, ...]:
         first = stage == 0
         return (
-            RateGuardrail(name="error_rate", limit=ERROR_LIMIT / 2 if first else ERROR_LIMIT),
+            RateGuardrail(name="error_rate", limit=limits.error / 2 if first else limits.error),
             RatioGuardrail(name="error_ratio"),
-            RateGuardrail(name="emergency", limit=EMERGENCY_LIMIT, prove=False, ambient=False, emergency=True),
+            RateGuardrail(name="emergency", limit=limits.emergency, prove=False, ambient=False, emergency=True),
             RateGuardrail(
                 name="success_rate",
-                limit=round((0.4 if first else 1.0) * (1.0 - SUCCESS_LIMIT), 12),
+                limit=round((0.4 if first else 1.0) * (1.0 - limits.success), 12),
                 outcome_set=OutcomeSet.BAD,
                 role=Role.SIGNAL,
             ),

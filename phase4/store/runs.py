@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from phase4.errors import NotFound, StoreUnavailable, WriteFailed, nearest
-from phase4.rng import new_id
+from phase4.ids import new_id
 
 SCHEMA = 1
 SUFFIX = ".duckdb"
@@ -144,7 +144,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows) -> Non
         return
     columns = ", ".join(f'"{column}"' for column in arrays)
     connection.register("incoming", arrays)
-    connection.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM incoming")  # noqa: S608  names are ours
+    connection.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM incoming")
     connection.unregister("incoming")
 
 
@@ -179,7 +179,7 @@ def _reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _frame(connection: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
-    columns = connection.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchnumpy()  # noqa: S608  one of TABLES
+    columns = connection.execute(f"SELECT * FROM {name} ORDER BY rowid").fetchnumpy()
     return pl.DataFrame({column: _series(column, values) for column, values in columns.items()})
 
 

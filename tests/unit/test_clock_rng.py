@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase4 import clock, rng
+from phase4 import clock, ids, rng
 from phase4.clock import ManualClock, SystemClock
 from phase4.errors import UsageError
 
@@ -99,4 +99,4 @@ def test_a_replicate_is_the_child_that_numpy_would_spawn():
 
 
 def test_no_two_identifiers_are_alike():
-    assert len({rng.new_id() for _ in range(100)}) == 100
+    assert len({ids.new_id() for _ in range(100)}) == 100

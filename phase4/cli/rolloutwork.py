@@ -1,0 +1,353 @@
+"""The work of `phase4 rollout`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from phase4 import clock
+from phase4.cli import order
+from phase4.cli.console import Console
+from phase4.cli.order import with_store
+from phase4.cli.settings import settings_of
+from phase4.durations import show
+from phase4.errors import FlagHeld, PercentageMax, PlanInvalid, PlanLive, Refused, UsageError
+from phase4.rollout import commands, events
+from phase4.rollout.events import Event
+from phase4.rollout.plan import Limits, RolloutPlan, parse_plan
+from phase4.rollout.state import RolloutState
+from phase4.store import rollouts
+from phase4.store.control import Change, ControlStore, FlagRow, PlanRow
+
+UNSIGNED = "unsigned: approvals carry the user's name and no signature yet"
+
+
+@with_store
+def create(args: Any, console: Console, store: ControlStore) -> int:
+    """Make a pending plan."""
+    from phase4.config.plan_defaults import PlanDefaults
+
+    defaults = PlanDefaults.of(settings_of(store))
+    flag = store.flag(args.flag)
+    plan = _plan(args, flag, store, defaults)
+    highest = max(stage.percentage for stage in plan.stages)
+    if highest > defaults.percentage_max:
+        raise PercentageMax(
+            f"the plan reaches {highest:g} %, this environment allows {defaults.percentage_max:g} %",
+            hint="ROLLOUT_MAX_PERCENTAGE sets it",
+        )
+
+    def work(change: Change) -> dict[str, Any]:
+        live = store.live_plan(flag.id)
+        if live is not None and live.digest == plan.digest and rollouts.state_of(store, live.plan_id).stage < 0:
+            return {"plan": live.plan_id, "made": False}
+        if live is not None and not args.replace:
+            raise PlanLive(f"{live.plan_id} is live", hint=f"rollout create {args.flag} --replace cancels it first")
+        if live is not None:
+            state = rollouts.state_of(store, live.plan_id)
+            event = commands.cancel(state, f"replaced by {plan.plan_id}", change.now_ms)
+            rollouts.record(change, live, state.seq + 1, event)
+        change.add_plan(rollouts.row_of(plan, flag, created_ms=change.now_ms, created_by=change.actor))
+        return {"plan": plan.plan_id, "made": True}
+
+    reply = store.execute(
+        "rollout create",
+        {"flag": args.flag, "digest": plan.digest, "replace": args.replace},
+        work,
+        actor=order.actor(),
+        request_id=order.request_id(args),
+    )
+    _tell_plan(console, plan, reply.data["plan"], made=reply.data["made"])
+    data = {
+        **reply.data,
+        "digest": plan.digest,
+        "stages": [_stage(plan, index) for index in range(len(plan.stages))],
+        "alpha": _alpha(plan),
+        "planning": None,
+    }
+    console.result("rollout create", data)
+    return 0
+
+
+@with_store
+def start(args: Any, console: Console, store: ControlStore) -> int:
+    """Enter the first stage."""
+    if not settings_of(store).value("MONITORING_ENABLED"):
+        raise Refused("monitoring is off: nobody would watch the rollout", hint="MONITORING_ENABLED=true")
+
+    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event:
+        if flag.held == "emergency":
+            raise FlagHeld(
+                f"{flag.flag_key} is held since emergency: {flag.held_reason}",
+                hint=f'flags enable {flag.flag_key} --release --reason "TEXT"',
+            )
+        return commands.start(plan, state, now_ms)
+
+    status = _order(args, console, store, "start", event_of)
+    if store.lease("collector", order.now()) is None:
+        console.warn("no collector runs, so nothing is observed and nothing is promoted: phase4 monitor run")
+    return status
+
+
+@with_store
+def approve(args: Any, console: Console, store: ControlStore) -> int:
+    """Approve the next stage."""
+    if args.override and not args.reason:
+        raise UsageError("an override needs a reason", hint=f'rollout approve {args.plan} --override --reason "TEXT"')
+    who = order.actor()
+
+    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event | None:
+        del flag
+        if args.override:
+            return commands.approve_override(plan, state, who, now_ms)
+        return commands.approve(state, who, now_ms)
+
+    return _order(args, console, store, "approve", event_of)
+
+
+@with_store
+def reject(args: Any, console: Console, store: ControlStore) -> int:
+    """Refuse the next stage."""
+    return _order(args, console, store, "reject", lambda _p, state, _f, at: commands.reject(state, order.actor(), at))
+
+
+@with_store
+def pause(args: Any, console: Console, store: ControlStore) -> int:
+    """Hold a plan."""
+    note = args.reason or f"paused by {order.actor()}"
+    return _order(args, console, store, "pause", lambda _p, state, _f, at: commands.pause(state, note, at))
+
+
+@with_store
+def resume(args: Any, console: Console, store: ControlStore) -> int:
+    """Let a plan go on."""
+
+    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event:
+        if flag.held:
+            raise FlagHeld(
+                f"{flag.flag_key} is held since {flag.held}: {flag.held_reason}",
+                hint=f'flags enable {flag.flag_key} --release --reason "TEXT"',
+            )
+        return commands.resume(plan, state, now_ms)
+
+    return _order(args, console, store, "resume", event_of)
+
+
+@with_store
+def cancel(args: Any, console: Console, store: ControlStore) -> int:
+    """End a plan."""
+    reason = args.reason or f"cancelled by {order.actor()}"
+    return _order(args, console, store, "cancel", lambda _p, state, _f, at: commands.cancel(state, reason, at))
+
+
+@with_store
+def rollback(args: Any, console: Console, store: ControlStore) -> int:
+    """Switch the feature off."""
+    reason = args.text or args.reason or "manual rollback"
+
+    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event | None:
+        live = store.live_plan(flag.id)
+        newer = live.plan_id if live is not None and live.plan_id != plan.plan_id else None
+        return commands.roll_back(state, reason, now_ms, newer_live=newer)
+
+    return _order(args, console, store, "rollback", event_of)
+
+
+@with_store
+def status(args: Any, console: Console, store: ControlStore) -> int:
+    """Print where plans are."""
+    from phase4.cli import watch
+
+    if args.watch:
+        return watch.follow(store, console, lambda: _status_lines(store, args.plan)[0])
+    lines, data = _status_lines(store, args.plan)
+    for text in lines:
+        console.line(text)
+    console.result("rollout status", {"plans": data})
+    return 0
+
+
+@with_store
+def history(args: Any, console: Console, store: ControlStore) -> int:
+    """Print what happened to plans."""
+    flag_id = store.flag(args.flag).id if args.flag else None
+    rows = store.history(flag_id)
+    data = []
+    for seq, at_ms, plan_id, kind, body, request_id in rows:
+        event = json.loads(body)
+        why = event.get("note") or event.get("reason") or event.get("cause") or event.get("approver") or ""
+        console.line(f"{seq:>4}  {clock.iso(at_ms)}  {plan_id:<28} {kind:<18} {why}")
+        named = {"seq": seq, "at_ms": at_ms, "at_iso": clock.iso(at_ms), "plan": plan_id, "kind": kind}
+        data.append({**named, "event": event, "request_id": request_id})
+    if not rows:
+        console.line("Nothing has happened yet.")
+    console.result("rollout history", {"events": data})
+    return 0
+
+
+def _order(
+    args: Any,
+    console: Console,
+    store: ControlStore,
+    command: str,
+    event_of: Callable[[RolloutPlan, RolloutState, FlagRow, int], Event | None],
+) -> int:
+    """Record the event that a command on one plan leads to, and say where the plan is."""
+
+    def work(change: Change) -> dict[str, Any]:
+        row = store.plan(args.plan)
+        flag, plan = store.flag_by_id(row.flag_id), rollouts.plan_of(row)
+        before = rollouts.state_of(store, row.plan_id)
+        event = event_of(plan, before, flag, change.now_ms)
+        if event is not None:
+            rollouts.record(change, row, before.seq + 1, event, reason=args.reason)
+        return _where(store, row, plan, event)
+
+    reply = store.execute(
+        f"rollout {command}",
+        {"plan": args.plan, "reason": args.reason, "text": getattr(args, "text", None)},
+        work,
+        actor=order.actor(),
+        request_id=order.request_id(args),
+    )
+    data = reply.data
+    stage = f"stage {data['stage']}/{data['stages']} ({data['percentage']:g} %)" if data["stage"] else "not started"
+    already = " (already so)" if data["already"] else ""
+    console.line(f"{args.plan}: {data['phase']}, {stage}{already}")
+    if command == "approve":
+        console.line(f"{data['approvals']} of {data['needed']} approvals; {UNSIGNED}")
+    if command == "rollback":
+        console.line("Flag off, 0 %, held, alert raised, reason and time recorded.")
+    console.result(f"rollout {command}", data)
+    return 0
+
+
+def _where(store: ControlStore, row: PlanRow, plan: RolloutPlan, event: Event | None) -> dict[str, Any]:
+    state = rollouts.state_of(store, row.plan_id)
+    return {
+        "plan": row.plan_id,
+        "phase": str(state.phase),
+        "stage": state.stage + 1 if state.stage >= 0 else None,
+        "stages": len(plan.stages),
+        "percentage": state.percentage,
+        "event": None if event is None else events.to_json(event),
+        "event_seq": state.seq,
+        "already": event is None,
+        "approvals": len({*state.approvals, *state.overrides}),
+        "needed": plan.approvals_required,
+        "expires_ms": state.approval_expires_ms,
+    }
+
+
+def _plan(args: Any, flag: FlagRow, store: ControlStore, defaults: Any) -> RolloutPlan:
+    """Return the plan of the file, or the guide's, under the settings of this moment."""
+    limits = Limits(
+        error=defaults.error_limit,
+        success=defaults.success_limit,
+        emergency=defaults.emergency_limit,
+        auto=defaults.auto,
+        approvals_required=defaults.approvals_required,
+    )
+    document, source = _document(args.file)
+    if args.accelerate and isinstance(document.get("stages"), list):
+        document["stages"] = [{**stage, "bake": "0s"} for stage in document["stages"]]
+    number = len(store.plans(flag.id)) + 1
+    plan = parse_plan(
+        document, flag_key=flag.flag_key, plan_id=f"{flag.flag_key}.{number}", source=source, limits=limits
+    )
+    body = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+    return RolloutPlan(**{**body, "first_entry": flag.entries + 1})
+
+
+def _document(file: str | None) -> tuple[dict[str, Any], str]:
+    if file is None:
+        text = resources.files("phase4.rollout").joinpath("default_plan.toml").read_text(encoding="utf-8")
+        # the guide's stages; its limits come from the settings, which are the guide's by default
+        return {"schema": 1, "stages": tomllib.loads(text)["stages"]}, "default plan"
+    try:
+        return tomllib.loads(Path(file).read_text(encoding="utf-8")), Path(file).name
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanInvalid(f"cannot be read: {getattr(error, 'strerror', None) or error}", source=file) from error
+    except tomllib.TOMLDecodeError as error:
+        raise PlanInvalid(f"is not valid TOML: {error}", source=file) from error
+
+
+def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool) -> None:
+    console.line(f"{plan_id}: {'made, PENDING' if made else 'is there already, PENDING'} (sha256:{plan.digest[:12]})")
+    for index, stage in enumerate(plan.stages):
+        gate = "; after an approval" if plan.needs_approval(index) else ""
+        console.line(
+            f"  {stage.name:<8} {stage.percentage:g} %: watched {show(stage.active_min)}, planned {show(stage.bake)},"
+            f" pauses after {show(stage.max_duration)}{gate}"
+        )
+    spent = sum(row["alpha"] for row in _alpha(plan) if row["role"] == "guard" and row["alpha"] is not None)
+    for row in _alpha(plan):
+        needed = "no error control" if row["alpha"] is None else f"alpha {row['alpha']:.3g}, E {1 / row['alpha']:.0f}"
+        console.line(f"  {row['stage']:<8} {row['guardrail']:<20} {row['role']:<8} {needed}")
+    console.line(
+        f"  A healthy feature is rolled back by these rules with probability at most {spent:.1%} over the plan."
+    )
+    console.line(f"Next: phase4 rollout start {plan_id}")
+
+
+def _stage(plan: RolloutPlan, index: int) -> dict[str, Any]:
+    stage = plan.stages[index]
+    values = {name: getattr(stage, name) for name in stage.__dataclass_fields__}
+    return {**values, "approval": plan.needs_approval(index)}
+
+
+def _alpha(plan: RolloutPlan) -> list[dict[str, Any]]:
+    from phase4.analysis.guardrails import ThresholdGuardrail
+
+    rows = []
+    for index, stage in enumerate(plan.stages):
+        terms = plan.terms(index, interval_ms=30_000)
+        for spec in plan.guardrails[index]:
+            alpha = None if isinstance(spec, ThresholdGuardrail) else terms[spec.name].alpha
+            rows.append(
+                {
+                    "stage": stage.name,
+                    "guardrail": spec.name,
+                    "role": str(spec.role),
+                    "alpha": alpha,
+                    "weight": spec.weight,
+                }
+            )
+    return rows
+
+
+def _status_lines(store: ControlStore, plan_id: str | None) -> tuple[list[str], list[dict[str, Any]]]:
+    rows = [store.plan(plan_id)] if plan_id else [plans[-1] for f in store.flags() if (plans := store.plans(f.id))]
+    lines: list[str] = []
+    data = []
+    for row in rows:
+        plan, state = rollouts.plan_of(row), rollouts.state_of(store, row.plan_id)
+        where = _where(store, row, plan, None)
+        del where["event"], where["already"]
+        elapsed = state.elapsed_ms(order.now()) if state.entered_ms and state.ended_ms is None else None
+        waits = _waits_for(plan, state, elapsed)
+        data.append({**where, "flag_key": plan.flag_key, "elapsed_ms": elapsed, "waits_for": waits})
+        stage = (
+            f"stage {where['stage']}/{where['stages']} ({where['percentage']:g} %)" if where["stage"] else "not started"
+        )
+        lines.append(f"{row.plan_id:<28} {state.phase:<18} {stage:<20} {waits}")
+    return lines or ["No rollout plans."], data
+
+
+def _waits_for(plan: RolloutPlan, state: RolloutState, elapsed: int | None) -> str:
+    match str(state.phase):
+        case "PENDING":
+            return f"waits for: phase4 rollout start {plan.plan_id}"
+        case "PROGRESSING":
+            stage = plan.stages[state.stage]
+            return f"{show(elapsed or 0)} of {show(stage.bake)} planned; promotes on PASS"
+        case "AWAITING_APPROVAL":
+            return f"waits for: phase4 rollout approve {plan.plan_id}"
+        case "PAUSED":
+            return f"paused ({state.pause_reason}); waits for: phase4 rollout resume {plan.plan_id}"
+        case _:
+            return ""

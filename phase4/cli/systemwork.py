@@ -1,0 +1,193 @@
+"""The work of `init`, `status`, `shutdown`, `config` and `completion`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from phase4 import config
+from phase4.cli import order, screen
+from phase4.cli.console import Console
+from phase4.cli.order import with_store
+from phase4.cli.settings import saved_of, settings_of
+from phase4.errors import SettingInvalid, UsageError
+from phase4.store.control import Change, ControlStore
+from phase4.store.home import CONTROL
+
+GUIDE_FLAGS = {
+    "truth-based-validation": ("TRUTH_VALIDATION_ENABLED", "TRUTH_ROLLOUT_PERCENTAGE"),
+    "byzantine-consensus": ("BYZANTINE_CONSENSUS_ENABLED", "BYZANTINE_ROLLOUT_PERCENTAGE"),
+    "hook-interception": ("HOOK_INTERCEPTION_ENABLED", "HOOK_ROLLOUT_PERCENTAGE"),
+}
+"""The flags of the guide, and the settings that are read when each is made and never again."""
+
+
+def init(args: Any, console: Console) -> int:
+    """Make a home, or bring its saved settings up to date."""
+    from phase4.config.rules import check
+    from phase4.config.saved import to_save
+    from phase4.config.secret_files import file_errors
+    from phase4.config.settings import PRESET
+
+    home = order.home_of(args)
+    known = os.path.exists(os.path.join(home, CONTROL))
+    before: dict[str, str] = {}
+    if known:
+        store = ControlStore(home, order.now)
+        before = saved_of(store)
+        store.close()
+    saved = to_save(args.environment, args.preset, _pairs(args.set), before=before)
+    settings = config.load(saved, {"PHASE4_ENVIRONMENT": args.environment, PRESET: args.preset})
+    findings = check(settings)
+    problems = (*findings.errors, *file_errors(settings))
+    if problems:
+        raise SettingInvalid(problems)
+    made: list[str] = []
+
+    def work(change: Change) -> dict[str, Any]:
+        environment = settings.value("PHASE4_ENVIRONMENT")
+        change.set_meta("settings", json.dumps(saved, sort_keys=True))
+        change.set_meta("environment", environment)
+        change.set_meta("audit_off", 0 if settings.value("AUDIT_LOGGING_ENABLED") else 1)
+        present = {flag.flag_key for flag in change.store.flags()}
+        for key, names in GUIDE_FLAGS.items():
+            if key not in present:
+                _make_flag(change, key, *(settings.value(name) for name in names))
+                made.append(key)
+        change.audit("initialised", home, before=None, after={"environment": environment}, reason=args.reason)
+        return {"environment": environment, "preset": saved.get(PRESET), "made": made}
+
+    if args.dry_run:
+        console.line(f"{home} would be {'kept, its settings saved' if known else 'made'}; nothing was changed")
+        console.result("init", {"home": home, "dry_run": True})
+        return 0
+    store = ControlStore.create(home, order.now)
+    try:
+        arguments = {"saved": saved, "reason": args.reason}
+        reply = store.execute("init", arguments, work, actor=order.actor(), request_id=order.request_id(args))
+        flags = [flag.flag_key for flag in store.flags()]
+    finally:
+        store.close()
+    changed = sorted(name for name in {*before, *saved} if before.get(name) != saved.get(name))
+    data = {"home": home, **reply.data, "flags": flags, "changed": changed, "issues": list(findings.warnings)}
+    console.line(f"{home} is {'up to date' if known else 'ready'}: environment {data['environment']}")
+    for key in flags:
+        console.line(f"  flag {key}{' (new)' if key in made else ''}")
+    for name in changed:
+        console.line(f"  saved {name}: {before.get(name, '-')} -> {saved.get(name, '-')}")
+    for text in findings.warnings:
+        console.warn(text)
+    console.line("Next: phase4 status; phase4 rollout create truth-based-validation")
+    console.result("init", data, findings.warnings)
+    return 0
+
+
+@with_store
+def status(args: Any, console: Console, store: ControlStore) -> int:
+    """Print health, flags, rollouts and alerts."""
+    del args
+    from phase4.config.rules import check
+
+    findings = check(settings_of(store))
+    seen = screen.look(store, order.now())
+    for text in screen.render(seen):
+        console.line(text)
+    warnings = [*findings.errors, *findings.warnings]
+    console.result("status", screen.to_json(seen), warnings)
+    return 0
+
+
+@with_store
+def shutdown(args: Any, console: Console, store: ControlStore) -> int:
+    """Ask every long-running process of this home to end; there are none in this version."""
+    if not args.dry_run:
+
+        def work(change: Change) -> dict[str, Any]:
+            change.set_meta("stop_ms", change.now_ms)
+            change.audit("shutdown", store.home, before=None, after=None, reason=args.reason)
+            return {"stopped": [], "left": []}
+
+        arguments = {"reason": args.reason}
+        store.execute("shutdown", arguments, work, actor=order.actor(), request_id=order.request_id(args))
+    console.line("Nothing was running. Flags and plans stay as they are.")
+    console.result("shutdown", {"stopped": [], "left": []})
+    return 0
+
+
+@with_store
+def config_show(args: Any, console: Console, store: ControlStore) -> int:
+    """Print all settings."""
+    from phase4.config.settings import SETTINGS
+
+    settings = settings_of(store)
+    width = max(map(len, SETTINGS))
+    rows = {name: (settings.value(name), str(settings.origin(name))) for name in SETTINGS}
+    for name, (value, origin) in rows.items():
+        shown = _shown(value)
+        console.line(f"{name:<{width}}  {shown:<24} {origin if args.origin else ''}".rstrip())
+    data = {name: {"value": _plain(value), "origin": origin} for name, (value, origin) in rows.items()}
+    console.result("config show", {"settings": data})
+    return 0
+
+
+@with_store
+def config_check(args: Any, console: Console, store: ControlStore) -> int:
+    """Hold the settings against the rules."""
+    del args
+    from phase4.config.rules import check
+    from phase4.config.secret_files import file_errors
+
+    settings = settings_of(store)
+    findings = check(settings)
+    problems = (*findings.errors, *file_errors(settings))
+    if problems:
+        raise SettingInvalid(problems)
+    for text in findings.warnings:
+        console.line(f"warning: {text}")
+    console.line("The settings are valid.")
+    console.result("config check", {"errors": [], "warnings": list(findings.warnings)}, findings.warnings)
+    return 0
+
+
+def completion(args: Any, console: Console) -> int:
+    """Print a completion script."""
+    from phase4.cli.completion import script
+
+    text = script(args.shell)
+    console.line(text)
+    console.result("completion", {"shell": args.shell, "script": text})
+    return 0
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    wrong = [text for text in given if "=" not in text]
+    if wrong:
+        raise UsageError(f"--set takes NAME=VALUE: {wrong[0]!r}")
+    return {name: value for name, _, value in (text.partition("=") for text in given)}
+
+
+def _make_flag(change: Change, key: str, enabled: bool, percentage: float) -> None:  # noqa: FBT001  two settings' values
+    from phase4.flags.definition import FlagDefinition, FlagType, Rollout
+
+    definition = FlagDefinition(
+        key=key,
+        type=FlagType.BOOLEAN,
+        enabled=enabled,
+        variants={"on": True, "off": False},
+        off_variant="off",
+        default_variant="off",
+        salt=key,
+        rollout=Rollout(percentage=percentage, serve="on"),
+    )
+    change.add_flag(key, document=definition.to_json(), enabled=enabled, percentage=percentage)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | None) else str(value)

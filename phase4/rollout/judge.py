@@ -1,0 +1,100 @@
+"""The live judge of one plan: observations in, one tick at a time, and what the controller may decide on out.
+
+A new stage entry is judged anew. Where the same stage is entered again, because the flag was off or lowered, the FAIL
+evidence is carried over, so that pausing cannot wash it out; proof and units begin anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from phase4.analysis import guardrails
+from phase4.analysis.guardrails import GuardrailSpec, GuardrailState, Terms
+from phase4.analysis.observation import Counts
+from phase4.analysis.verdict import Assessment, combine
+from phase4.rollout.decide import StageObservation
+from phase4.rollout.plan import RolloutPlan
+from phase4.rollout.state import ENDED, RolloutState
+
+
+class Judge:
+    """Holds the guardrails' states of the present entry; equal on replay of the same observations."""
+
+    def __init__(self, plan: RolloutPlan, *, interval_ms: int) -> None:
+        """Judge a plan whose ticks are `interval_ms` apart."""
+        self._plan, self._interval_ms = plan, interval_ms
+        self._stage = self._entry = -1
+        self._specs: tuple[GuardrailSpec, ...] = ()
+        self._terms: tuple[Terms, ...] = ()
+        self._states: tuple[GuardrailState, ...] = ()
+        self._tick: int | None = None
+        self._active_ms = 0
+
+    def see(
+        self,
+        state: RolloutState,
+        tick: int,
+        treatment: Counts | None,
+        control: Counts | None,
+        *,
+        is_watched: bool = True,
+    ) -> None:
+        """Take in one closed tick of the entry that was in force.
+
+        Args:
+            state: Where the rollout was while the tick was open.
+            tick: Number of the tick; it grows.
+            treatment: Counts of treatment, None without a row.
+            control: Counts of control, None without a row.
+            is_watched: Whether it was closed in time: time that nobody watched does not count as active.
+        """
+        if state.stage < 0 or state.phase in ENDED:
+            return
+        if state.entry != self._entry:
+            self._begin(state)
+        self._states = tuple(
+            guardrails.step(spec, terms, old, tick, treatment, control)
+            for spec, terms, old in zip(self._specs, self._terms, self._states, strict=True)
+        )
+        self._tick = tick
+        if is_watched and treatment is not None and state.paused_at_ms is None:
+            self._active_ms += self._interval_ms
+
+    def observe(self, state: RolloutState) -> StageObservation | None:
+        """Return what has been seen of the present entry, None if nothing yet."""
+        if self._tick is None or state.entry != self._entry:
+            return None
+        verdict, decider = combine(self.assessments())
+        if decider is None:
+            return StageObservation(self._entry, self._tick, verdict, None, None, self._active_ms)
+        spec = next(spec for spec in self._specs if spec.name == decider.guardrail)
+        is_emergency = getattr(spec, "emergency", False)
+        return StageObservation(
+            self._entry, self._tick, verdict, spec.name, decider.reason, self._active_ms, is_emergency
+        )
+
+    def assessments(self) -> tuple[Assessment, ...]:
+        """Return every guardrail's answer at the newest tick, in the plan's order; empty before any."""
+        if self._tick is None:
+            return ()
+        return tuple(
+            guardrails.assess(spec, terms, state, self._tick)
+            for spec, terms, state in zip(self._specs, self._terms, self._states, strict=True)
+        )
+
+    def _begin(self, state: RolloutState) -> None:
+        carried = self._states if state.stage == self._stage else ()
+        self._stage, self._entry = state.stage, state.entry
+        self._specs = self._plan.guardrails[state.stage]
+        terms = self._plan.terms(state.stage, interval_ms=self._interval_ms)
+        self._terms = tuple(terms[spec.name] for spec in self._specs)
+        fresh = tuple(guardrails.start(spec) for spec in self._specs)
+        self._states = (
+            tuple(
+                replace(new, fail=old.fail, max_log_e=old.max_log_e, crossed_tick=old.crossed_tick)
+                for new, old in zip(fresh, carried, strict=True)
+            )
+            if carried
+            else fresh
+        )
+        self._tick, self._active_ms = None, 0

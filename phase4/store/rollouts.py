@@ -1,0 +1,162 @@
+"""Rollouts in the control database: a journal event and all that follows from it, in one transaction.
+
+The guide's five steps of a rollback - flag off, 0 %, alert, store version, reason and time in the log - are the effects
+of one event, so that a crash leaves all of them or none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from phase4.errors import JournalConflict
+from phase4.rollout import document, events
+from phase4.rollout.events import (
+    ApprovalRequested,
+    Cancelled,
+    Completed,
+    Event,
+    Paused,
+    PauseReason,
+    Resumed,
+    RolledBack,
+    StageEntered,
+)
+from phase4.rollout.plan import RolloutPlan
+from phase4.rollout.state import RolloutState, replay
+from phase4.store.control import Change, ControlStore, FlagRow, PlanRow, canonical
+
+
+def plan_of(row: PlanRow) -> RolloutPlan:
+    """Return the plan that a row keeps."""
+    return document.from_json(json.loads(row.body))
+
+
+def events_of(store: ControlStore, plan_id: str) -> tuple[Event, ...]:
+    """Return the events of a plan, oldest first."""
+    return tuple(events.from_json(json.loads(body)) for _, body in store.journal(plan_id))
+
+
+def state_of(store: ControlStore, plan_id: str) -> RolloutState:
+    """Return where a plan is: the fold of its events."""
+    return replay(events_of(store, plan_id))
+
+
+def row_of(plan: RolloutPlan, flag: FlagRow, *, created_ms: int, created_by: str) -> PlanRow:
+    """Return the row that keeps a plan."""
+    body = json.dumps(document.to_json(plan), sort_keys=True)
+    return PlanRow(plan.plan_id, flag.id, plan.digest, body, created_ms, created_by, None)
+
+
+def record(change: Change, row: PlanRow, plan_seq: int, event: Event, *, reason: str | None = None) -> None:
+    """Record an event of a plan and carry it out on its flag, in this transaction.
+
+    Raises:
+        JournalConflict: another controller recorded this number first.
+    """
+    body = canonical_event(event)
+    tick = event.tick if isinstance(event, RolledBack) else None
+    seq = change.append(row.plan_id, plan_seq, at_ms=event.at_ms, kind=event.kind, body=body, tick=tick)
+    if seq is None:
+        raise JournalConflict(f"event {plan_seq} of {row.plan_id} is taken")
+    flag = change.store.flag_by_id(row.flag_id)
+    values = flag_values(event, flag)
+    if values:
+        change.set_flag(flag, event.kind, reason or _why(event), journal_seq=seq, **values)
+    else:
+        change.audit(event.kind, row.plan_id, before=None, after=None, reason=reason or _why(event))
+    if isinstance(event, RolledBack | Completed | Cancelled):
+        change.end_plan(row.plan_id)
+    _raise_alert(change, row, flag, event)
+
+
+def canonical_event(event: Event) -> str:
+    """Return the JSON that the journal keeps of an event."""
+    return canonical(events.to_json(event))
+
+
+def flag_values(event: Event, flag: FlagRow) -> dict[str, Any]:
+    """Return what an event makes of its flag: columns and values; empty = nothing."""
+    match event:
+        case StageEntered():
+            lifted = {"held": None, "held_reason": None, "held_ms": None} if flag.held == "rollback" else {}
+            entered = {"enabled": True, "percentage": event.percentage, "entry": event.entry}
+            return {**entered, "entries": max(flag.entries, event.entry), **lifted}
+        case RolledBack():
+            held = "emergency" if event.is_emergency else "rollback"
+            held = "emergency" if flag.held == "emergency" else held
+            off = {"enabled": False, "percentage": 0.0, "entry": 0}
+            return {**off, "held": held, "held_reason": event.reason, "held_ms": event.at_ms}
+        case Completed() | Cancelled():
+            return {"entry": 0}
+        case Paused(reason=PauseReason.FLAG_DISABLED):
+            return {"enabled": False}
+        case Paused(reason=PauseReason.LOWERED):
+            return {"percentage": event.percentage}
+        case _:
+            return {}
+
+
+class ControlJournal:
+    """A plan's journal in the control database; recording an event carries it out."""
+
+    def __init__(self, store: ControlStore, row: PlanRow, *, actor: str, new_request_id: Callable[[], str]) -> None:
+        """Take up a plan's journal; `new_request_id` names each recorded event's order."""
+        self._store, self._row, self._actor, self._new_request_id = store, row, actor, new_request_id
+
+    def append(self, seq: int, event: Event) -> None:
+        """Record an event under the next number, with all that follows from it."""
+
+        def work(change: Change) -> dict[str, Any]:
+            record(change, self._row, seq, event)
+            return {"plan": self._row.plan_id, "seq": seq}
+
+        self._store.execute(
+            "journal",
+            {"plan": self._row.plan_id, "seq": seq, "event": canonical_event(event)},
+            work,
+            actor=self._actor,
+            request_id=self._new_request_id(),
+        )
+
+    def read(self) -> Sequence[Event]:
+        """Return all events, oldest first."""
+        return events_of(self._store, self._row.plan_id)
+
+
+class ControlSwitch:
+    """The flag of a plan. Recording an event has carried it out already, in the same transaction."""
+
+    def apply(self, event: Event) -> None:
+        """Do nothing: there is no moment at which an event is recorded and not carried out."""
+
+
+def _why(event: Event) -> str | None:
+    match event:
+        case RolledBack() | Cancelled():
+            return event.reason
+        case Paused():
+            return event.note
+        case Resumed():
+            return "resumed"
+        case _:
+            return None
+
+
+def _raise_alert(change: Change, row: PlanRow, flag: FlagRow, event: Event) -> None:
+    match event:
+        case RolledBack():
+            text = f"{flag.flag_key} rolled back: {event.reason}"
+            change.alert("rollback", "critical", text, rule=row.plan_id, flag=flag, plan_id=row.plan_id)
+        case Paused(reason=PauseReason.MAX_DURATION):
+            text = f"{row.plan_id} reached its longest time in this stage: {event.note}"
+            change.alert("rollout", "medium", text, rule=f"max_duration {row.plan_id}", flag=flag, plan_id=row.plan_id)
+        case ApprovalRequested():
+            text = f"{row.plan_id} asks approval for stage {event.stage + 1}"
+            change.alert("rollout", "low", text, rule=f"approval {row.plan_id}", flag=flag, plan_id=row.plan_id)
+        case Completed():
+            text = f"{row.plan_id} completed"
+            change.alert("rollout", "low", text, rule=f"completed {row.plan_id}", flag=flag, plan_id=row.plan_id)
+        case _:
+            return

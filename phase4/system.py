@@ -1,0 +1,228 @@
+"""The composition root: one home, its flags in memory, and the questions that an application asks.
+
+An evaluation looks at two words of shared memory and at an immutable snapshot; it opens no file and waits for nobody.
+When the epoch differs from what was seen, the flags are loaded again; as a backstop for a writer that died between
+commit and bell, the database's own change counter is looked at once a second. A database that cannot be read leaves the
+last snapshot in force, marked STALE. Stop files and the stop word are obeyed whatever the database says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+from phase4 import clock, config
+from phase4.errors import NotBuilt, Phase4Error
+from phase4.flags.definition import FlagDefinition
+from phase4.flags.evaluation import Context, ErrorCode, Evaluation, Flag, FlagSet, Reason
+from phase4.store import home as homes
+from phase4.store import stops
+from phase4.store.control import FlagRow, connect, read_flags
+from phase4.store.epoch import Epoch
+
+LOOK_S = 1.0
+"""How often the database's change counter is looked at, and how soon a failed load is tried again."""
+
+
+class Phase4System:
+    """The flags of one home, for one process."""
+
+    def __init__(self, home: str) -> None:
+        """Load the flags. A home that cannot be read yet is tried again at later evaluations."""
+        self.home = home
+        self._flags: FlagSet | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._epoch: Epoch | None = None
+        self._seen = -1
+        self._changes = -1
+        self._next_look = 0.0
+        self.is_stale = False
+        self.refresh()
+
+    def is_feature_enabled(self, flag_key: str, user_id: str | None = None, context: Context = None) -> bool:
+        """Return whether a user has a feature; False on any doubt. Never raises."""
+        return self._fresh() and self._served(flag_key, _context(user_id, context))
+
+    def evaluate(self, flag_key: str, context: Context = None, *, default: Any = None) -> Evaluation:
+        """Return value, variant, reason and arm of a flag for a context. Never raises."""
+        if not self._fresh() or self._flags is None:
+            return Evaluation(
+                flag_key=str(flag_key),
+                value=default,
+                variant=None,
+                reason=Reason.ERROR,
+                error_code=ErrorCode.PROVIDER_NOT_READY,
+                error_message=f"{self.home} cannot be read",
+            )
+        evaluation = self._flags.evaluate(flag_key, context, default)
+        return replace(evaluation, reason=Reason.STALE) if self.is_stale else evaluation
+
+    def validate_task_completion(self, task: Any) -> Any:
+        """Validate a finished task; not there yet."""
+        raise NotBuilt(f"validation of tasks is not in this version: {type(task).__name__}")
+
+    def execute_hook(self, hook: Any) -> Any:
+        """Run a hook under interception; not there yet."""
+        raise NotBuilt(f"hook interception is not in this version: {type(hook).__name__}")
+
+    def refresh(self) -> bool:
+        """Load the flags and stop files; return whether that worked. On failure the last snapshot stays."""
+        self._next_look = clock.monotonic() + LOOK_S
+        try:
+            epoch, connection = self._opened()
+            # the words are read before the rows: a change in between is seen as a difference at the next evaluation
+            seen, changes = epoch.version, _changes(connection)
+            rows = read_flags(connection)
+        except (Phase4Error, sqlite3.Error, OSError):
+            self._drop_connection()
+            self._obey_stops()
+            self.is_stale = self._flags is not None
+            return False
+        self._flags = FlagSet(_flags(rows, self._stopped_keys()), previous=self._flags)
+        self._seen, self._changes, self.is_stale = seen, changes, False
+        return True
+
+    def close(self) -> None:
+        """Close the database and the epoch; the system is not used after that."""
+        self._drop_connection()
+        if self._epoch is not None:
+            self._epoch.close()
+            self._epoch = None
+
+    def _fresh(self) -> bool:
+        """Bring the snapshot up to date where something moved; return whether there is one."""
+        if self._epoch is None or self._epoch.words[0] != self._seen or clock.monotonic() >= self._next_look:
+            self._look()
+        return self._flags is not None
+
+    def _look(self) -> None:
+        moved = self._epoch is None or self._epoch.words[0] != self._seen
+        if not moved:
+            self._next_look = clock.monotonic() + LOOK_S
+            try:
+                moved = self.is_stale or self._connection is None or _changes(self._connection) != self._changes
+            except sqlite3.Error:
+                moved = True
+        if moved and (clock.monotonic() >= self._next_look - LOOK_S or not self.is_stale):
+            self.refresh()
+
+    def _served(self, flag_key: str, context: Context) -> bool:
+        assert self._flags is not None
+        if self._epoch is not None and self._epoch.words[1]:
+            return False
+        return self._flags.is_enabled(flag_key, context)
+
+    def _opened(self) -> tuple[Epoch, sqlite3.Connection]:
+        if self._epoch is None:
+            homes.require(self.home)
+            self._epoch = Epoch(os.path.join(self.home, homes.EPOCH))
+        if self._connection is None:
+            path = os.path.join(self.home, homes.CONTROL)
+            self._connection = connect(path, busy_ms=0, read_only=True)
+        return self._epoch, self._connection
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _stopped_keys(self) -> set[str]:
+        keys = {stop.flag_key for stop in stops.pending(self.home)}
+        return keys | ({stops.EVERYTHING} if self._epoch is not None and self._epoch.is_stopped else set())
+
+    def _obey_stops(self) -> None:
+        """Switch off in the last snapshot what stop files name: the database may be gone, they are not."""
+        if self._flags is None:
+            return
+        if self._epoch is not None:
+            self._seen = self._epoch.version
+        stopped = self._stopped_keys()
+        self._flags = FlagSet([_off(flag) if _is_stopped(flag, stopped) else flag for flag in self._flags])
+
+
+class AsyncPhase4System:
+    """The same for asyncio: evaluations are immediate, loading happens on a thread."""
+
+    def __init__(self, system: Phase4System) -> None:
+        """Wrap a system."""
+        self._system = system
+
+    async def is_feature_enabled(self, flag_key: str, user_id: str | None = None, context: Context = None) -> bool:
+        """Return whether a user has a feature; False on any doubt. Never raises."""
+        return self._system.is_feature_enabled(flag_key, user_id, context)
+
+    async def evaluate(self, flag_key: str, context: Context = None, *, default: Any = None) -> Evaluation:
+        """Return value, variant, reason and arm of a flag for a context. Never raises."""
+        return self._system.evaluate(flag_key, context, default=default)
+
+    async def initialize(self) -> None:
+        """Load the flags again."""
+        await asyncio.to_thread(self._system.refresh)
+
+
+_systems: dict[str, Phase4System] = {}
+
+
+def get_phase4_system(home: str | None = None) -> Phase4System:
+    """Return this process's system for a home; the same one each time.
+
+    Args:
+        home: PHASE4_HOME by default.
+    """
+    path = config.home_text(home)
+    if path not in _systems:
+        _systems[path] = Phase4System(path)
+    return _systems[path]
+
+
+async def aget_phase4_system(home: str | None = None) -> AsyncPhase4System:
+    """Return this process's system for asyncio."""
+    return AsyncPhase4System(await asyncio.to_thread(get_phase4_system, home))
+
+
+def flag_of(row: FlagRow) -> Flag:
+    """Return the flag of a row: its document, with the columns that change."""
+    document = json.loads(row.definition)
+    document["enabled"] = row.enabled
+    if document.get("rollout"):
+        document["rollout"] = {**document["rollout"], "percentage": row.percentage}
+    definition = FlagDefinition.from_json(document, source=row.flag_key)
+    return Flag(definition=definition, version=row.version, entry=row.entry)
+
+
+def _flags(rows: list[FlagRow], stopped: set[str]) -> list[Flag]:
+    flags = [flag_of(row) for row in rows]
+    return [_off(flag) if _is_stopped(flag, stopped) else flag for flag in flags]
+
+
+def _is_stopped(flag: Flag, stopped: set[str]) -> bool:
+    return stops.EVERYTHING in stopped or flag.definition.key in stopped
+
+
+def _off(flag: Flag) -> Flag:
+    # an odd version, so that the snapshot does not take the compiled form of the flag that is on
+    return Flag(definition=replace(flag.definition, enabled=False), version=-abs(flag.version), entry=flag.entry)
+
+
+def _changes(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _context(user_id: str | None, context: Context) -> Context:
+    if not isinstance(context, dict):
+        return user_id if user_id is not None else context
+    return context if user_id is None else {**context, "targetingKey": user_id}
+
+
+def _forget_after_fork() -> None:
+    """Let a forked child open its own connection: SQLite's must not cross a fork."""
+    for system in _systems.values():
+        system._connection = None  # noqa: SLF001  the parent's is left open, not closed twice
+    _systems.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
