@@ -10,7 +10,7 @@ from typing import Any
 from phase4 import __version__
 from phase4.cli.console import Console
 from phase4.cli.parsers import Parser
-from phase4.errors import Phase4Error
+from phase4.errors import Phase4Error, UsageError
 
 INTERRUPTED = 130
 GROUPS = {
@@ -30,10 +30,14 @@ GROUPS = {
 """First words and the module of `phase4.cli` that has their parsers."""
 
 
-def build_parser(only: str | None = None) -> Parser:
-    """Return the parser of every command, or of those that share a module with one first word.
+def build_parser(first: str | None = None, second: str | None = None) -> Parser:
+    """Return the parser of every command, or only as much of it as two words ask for.
 
-    docs/commands.md is held against it by a test.
+    Args:
+        first: First word of a command; None or an unknown one = all.
+        second: Second word; None = all of the first. An unknown one leaves a parser that knows none.
+
+    docs/commands.md is held against the whole by a test.
     """
     parser = Parser(
         prog="phase4",
@@ -45,7 +49,8 @@ def build_parser(only: str | None = None) -> Parser:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=Parser, prog=parser.prog
     )
-    modules = dict.fromkeys(GROUPS.values()) if only not in GROUPS else (GROUPS[only],)
+    commands.wanted = second  # type: ignore[attr-defined]  # read by parsers.Group
+    modules = dict.fromkeys(GROUPS.values()) if first not in GROUPS else (GROUPS[first],)
     for module in modules:
         importlib.import_module(f"phase4.cli.{module}").add_parsers(commands)
     return parser
@@ -56,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     console = Console(is_json="--json" in argv, is_ascii="--ascii" in argv)
     name = " ".join(word for word in argv[:2] if not word.startswith("-"))
     try:
-        args = build_parser(argv[0] if argv else None).parse_args(argv)
+        args = _parse(argv)
         handler: Callable[[Any, Console], int] = args.handler
         return handler(args, console)
     except KeyboardInterrupt:
@@ -69,6 +74,17 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  the edge: our bug is one line too, and exit status 70
         text = f"internal error: {type(error).__name__}: {error}"
         return _failed(console, name, Phase4Error(text, hint="PHASE4_DEBUG=1 shows where"))
+
+
+def _parse(argv: Sequence[str]) -> Any:
+    """Parse with as little as the words ask for; what is wrong is said by the whole parser, which knows all names."""
+    words = [*argv[:2], "", ""]
+    if words[0] in GROUPS:
+        try:
+            return build_parser(words[0], words[1] if words[1].isidentifier() else None).parse_args(argv)
+        except UsageError:
+            pass
+    return build_parser().parse_args(argv)
 
 
 def _failed(console: Console, name: str, error: Phase4Error) -> int:

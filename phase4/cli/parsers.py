@@ -36,19 +36,28 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(_clearer(message, options_of(self)), hint=f"{self.prog} --help")
 
 
+class _Unwanted:
+    """Stands for the parser of a command that was not asked for: building it would cost more than it is worth."""
+
+    def add_argument(self, *_args: Any, **_options: Any) -> None:
+        """Do nothing."""
+
+
 class Group:
-    """The commands of one word, for example `flags`."""
+    """The commands of one word, for example `flags`.
+
+    Where the second word is known (`commands.wanted`), its parser alone is built.
+    """
 
     def __init__(self, commands: Any, name: str, text: str, *, module: str) -> None:
         """Add the word; `module` does the work and is imported when a command runs."""
         parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         # with `prog` given argparse does not format a usage line for it, which would load shutil
         self._actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, prog=parser.prog)
-        self._name, self._module = name, module
+        self._wanted = getattr(commands, "wanted", None)
+        self._module = module
 
-    def add(
-        self, action: str, text: str, example: str, *, changes: bool = False, does: str | None = None
-    ) -> argparse.ArgumentParser:
+    def add(self, action: str, text: str, example: str, *, changes: bool = False, does: str | None = None) -> Any:
         """Add a command.
 
         Args:
@@ -58,7 +67,9 @@ class Group:
             changes: Whether it changes something, and so takes a reason and a request id.
             does: Name of the function in the module; the action's name by default.
         """
-        parser: argparse.ArgumentParser = self._actions.add_parser(
+        if self._wanted not in {None, action}:
+            return _Unwanted()
+        parser = self._actions.add_parser(
             action, help=text, description=text, epilog=f"Example: phase4 {example}", allow_abbrev=False
         )
         finish(parser, self._module, does or action.replace("-", "_"), changes=changes)

@@ -53,7 +53,7 @@ _ENDS = (
 )
 
 
-def _columns(cells: Sequence[OperatingCharacteristics]) -> tuple[_Column, ...]:
+def columns_of(cells: Sequence[OperatingCharacteristics]) -> tuple[_Column, ...]:
     """Return the columns: cost in users, or in requests where the traffic has no users."""
     has_users = any(cell.exposed_users.runs for cell in cells)
     return (*_ERRORS, *(_USERS if has_users else _REQUESTS), *_ENDS)
@@ -70,7 +70,7 @@ def render(scenario: Scenario, cells: Sequence[OperatingCharacteristics], width:
 
 def _policies_as_rows(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> list[str]:
     label = max([len(policy.name) for policy in scenario.policies] + [6])
-    columns = _columns(cells)
+    columns = columns_of(cells)
     widths = [
         max(len(text) for text in (*column.title, *(t for cell in cells for t in _texts(cell, column))))
         for column in columns
@@ -89,7 +89,7 @@ def _policies_as_rows(scenario: Scenario, cells: Sequence[OperatingCharacteristi
 
 
 def _policies_as_columns(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> list[str]:
-    columns = _columns(cells)
+    columns = columns_of(cells)
     label = max(len(column.name) for column in columns)
     heads = {policy.name: _broken(policy.name) for policy in scenario.policies}
     width = max(
@@ -121,7 +121,7 @@ def _cards(scenario: Scenario, cells: Sequence[OperatingCharacteristics]) -> lis
         lines += ["", world.name]
         for cell in own:
             lines.append(f"  {cell.policy}")
-            for column in _columns(cells):
+            for column in columns_of(cells):
                 estimate, limits = _texts(cell, column)
                 if estimate != "-":
                     lines.append(f"    {column.name:<24} {estimate:>9}" + (f"  ({limits})" if limits else ""))

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tests.benchmarks import bucketing, calibration, first_run, judge, simulator
+from tests.benchmarks import bucketing, calibration, control, first_run, judge, simulator
 from tests.benchmarks.timing import ROUNDS
 
 PAGES = {
     "simulator": simulator,
     "judge": judge,
     "bucketing": bucketing,
+    "control": control,
     "first_run": first_run,
     "calibration": calibration,
 }
