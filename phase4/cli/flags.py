@@ -15,6 +15,7 @@ def add_parsers(commands: Any) -> None:
     )
     listed.add_argument("--enabled", action="store_true", help="those that are on")
     listed.add_argument("--disabled", action="store_true", help="those that are off")
+    listed.add_argument("--stale", action="store_true", help="those that nobody needs any more, and why")
     enable = group.add("enable", "switch a flag on; its percentage stays", "flags enable checkout-v2", changes=True)
     enable.add_argument("--release", action="store_true", help="lift the hold of a rollback or an emergency")
     disable = group.add("disable", "switch a flag off at once", "flags disable checkout-v2", changes=True)

@@ -42,6 +42,10 @@ def rollout(args: Any, console: Console, store: ControlStore) -> int:
 @with_store
 def list_flags(args: Any, console: Console, store: ControlStore) -> int:
     """Print all flags."""
+    if args.stale:
+        from phase4.cli.stale import print_stale
+
+        return print_stale(console, store)
     wanted = {True: args.enabled, False: args.disabled}
     flags = [flag for flag in store.flags() if wanted[flag.enabled] or not any(wanted.values())]
     rows = [(flag, store.live_plan(flag.id)) for flag in flags]

@@ -249,6 +249,7 @@ def _plan(args: Any, flag: FlagRow, store: ControlStore, defaults: Any) -> Rollo
         error=defaults.error_limit,
         success=defaults.success_limit,
         emergency=defaults.emergency_limit,
+        validation=defaults.validation_limit,
         auto=defaults.auto,
         approvals_required=defaults.approvals_required,
     )

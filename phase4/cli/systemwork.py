@@ -168,18 +168,9 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 
 def _make_flag(change: Change, key: str, enabled: bool, percentage: float) -> None:  # noqa: FBT001  two settings' values
-    from phase4.flags.definition import FlagDefinition, FlagType, Rollout
+    from phase4.flags.definition import guide_flag
 
-    definition = FlagDefinition(
-        key=key,
-        type=FlagType.BOOLEAN,
-        enabled=enabled,
-        variants={"on": True, "off": False},
-        off_variant="off",
-        default_variant="off",
-        salt=key,
-        rollout=Rollout(percentage=percentage, serve="on"),
-    )
+    definition = guide_flag(key, enabled=enabled, percentage=percentage)
     change.add_flag(key, document=definition.to_json(), enabled=enabled, percentage=percentage)
 
 

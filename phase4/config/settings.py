@@ -39,7 +39,9 @@ _VALIDATION = "validation"
 _MONITOR = "monitor"
 _NOTIFIER = "monitor: notifier"
 _RETENTION = "store: retention"
+_LATENCY = "plan creation: latency"
 _LATER = {
+    _LATENCY: "guardrails",
     _HOOKS: "hooks",
     "hooks run": "hooks",
     "hooks adapters": "hooks",
@@ -139,8 +141,8 @@ class Settings:
     validation_failure_threshold = rate("VALIDATION_FAILURE_THRESHOLD", _PLAN, default=0.05)
     rollout_max_percentage = percentage("ROLLOUT_MAX_PERCENTAGE", "plan creation, flags rollout", default=None)
     rollout_approvals_required = integer("ROLLOUT_APPROVALS_REQUIRED", _PLAN, default=None, low=1, high=5)
-    performance_monitoring = boolean("PERFORMANCE_MONITORING", _PLAN, default=True)
-    performance_impact_threshold = rate("PERFORMANCE_IMPACT_THRESHOLD", _PLAN, default=0.05)
+    performance_monitoring = boolean("PERFORMANCE_MONITORING", _LATENCY, default=True)
+    performance_impact_threshold = rate("PERFORMANCE_IMPACT_THRESHOLD", _LATENCY, default=0.05)
 
     audit_logging_enabled = boolean("AUDIT_LOGGING_ENABLED", "audit", default=True)
     retention_raw_days = integer("RETENTION_RAW_DAYS", _RETENTION, default=30, low=1)

@@ -50,8 +50,25 @@ class Limits:
     """Lowest acceptable success rate; the first stage allows 0.4 times as much to fail."""
     emergency: float = 0.02
     """Error rate above which the flag is switched off and held."""
+    validation: float = 0.05
+    """Highest acceptable rate of failed validations."""
     auto: bool = True
     approvals_required: int = 1
+
+    def of(self, guardrail: str, stage: int) -> float:
+        """Return the limit of a guardrail in a stage: the highest rate, for `success_rate` the lowest success."""
+        first = stage == 0
+        match guardrail:
+            case "error_rate":
+                return self.error / 2 if first else self.error
+            case "emergency":
+                return self.emergency
+            case "success_rate":
+                return round(1.0 - (0.4 if first else 1.0) * (1.0 - self.success), 12)
+            case "validation_failures":
+                return self.validation
+            case _:
+                return self.error
 
 
 GUIDE = Limits()
@@ -226,13 +243,13 @@ def _read_guardrails(top: Table, stages: int, limits: Limits) -> tuple[tuple[Gua
             hint = f'; did you mean "{close}"?' if close else f"; known: {', '.join(GUARDRAILS)}"
             table.problem(name, f"unknown guardrail{hint}")
             continue
-        columns.append(_read_guardrail(table.table(name), name, stages))
+        columns.append(_read_guardrail(table.table(name), name, stages, limits))
     if not columns and not top.problems:
         top.problem("guardrails", "a plan has at least one guardrail; leave the table out for the default set")
     return tuple(zip(*columns, strict=True)) if columns else ((),) * stages
 
 
-def _read_guardrail(table: Table, name: str, stages: int) -> tuple[GuardrailSpec, ...]:
+def _read_guardrail(table: Table, name: str, stages: int, limits: Limits) -> tuple[GuardrailSpec, ...]:
     """Return one specification for each stage."""
     default_role = "signal" if name == "success_rate" else "guard"
     common: dict[str, Any] = {
@@ -245,7 +262,10 @@ def _read_guardrail(table: Table, name: str, stages: int) -> tuple[GuardrailSpec
     default_unit = "request" if method == "threshold" or name == "hook_failures" else "user"
     common["unit"] = Unit(table.choice("unit", [u.value for u in Unit], default_unit))
     is_ratio = name in _RATIOS
-    columns = _ratio_columns(table, common, stages) if is_ratio else _rate_columns(table, common, method, stages)
+    if is_ratio:
+        columns = _ratio_columns(table, common, stages)
+    else:
+        columns = _rate_columns(table, common, method, _limits(table, name, stages, limits))
     table.finish()
     return columns
 
@@ -265,10 +285,11 @@ def _ratio_columns(table: Table, common: dict[str, Any], stages: int) -> tuple[G
     return (spec,) * stages
 
 
-def _rate_columns(table: Table, common: dict[str, Any], method: str, stages: int) -> tuple[GuardrailSpec, ...]:
+def _rate_columns(
+    table: Table, common: dict[str, Any], method: str, limits: Sequence[float]
+) -> tuple[GuardrailSpec, ...]:
     name = common["name"]
     outcome_set = _RATES[name]
-    limits = _limits(table, name, stages)
     is_emergency = name == "emergency"
     if method == "threshold":
         window = _window(table)
@@ -286,13 +307,14 @@ def _rate_columns(table: Table, common: dict[str, Any], method: str, stages: int
     )
 
 
-def _limits(table: Table, name: str, stages: int) -> tuple[float, ...]:
-    """Return the highest acceptable rate of events for each stage."""
+def _limits(table: Table, name: str, stages: int, limits: Limits) -> tuple[float, ...]:
+    """Return the highest acceptable rate of events for each stage: the file's, else that of the settings."""
     if name == "success_rate":
         what, low, high = "a success rate, 0.5 to 0.999999", 0.5, 0.999999
     else:
         what, low, high = "a rate above 0, at most 0.5", 1e-6, 0.5
-    given = table.numbers("limit", low=low, high=high, what=what)
+    default = tuple(limits.of(name, stage) for stage in range(stages))
+    given = table.numbers("limit", low=low, high=high, what=what) if table.has("limit") else default
     values = given if isinstance(given, tuple) else (given,) * stages
     if len(values) != stages:
         table.problem("limit", f"is one number, or one for each of {stages} stages: {list(values)}")
@@ -311,14 +333,15 @@ def default_guardrails(stages: int, limits: Limits = GUIDE) -> tuple[tuple[Guard
     """Return the default guardrails for each stage; at the guide's limits they are the guide's, 0.5 and 98 % first."""
 
     def at(stage: int) -> tuple[GuardrailSpec, ...]:
-        first = stage == 0
         return (
-            RateGuardrail(name="error_rate", limit=limits.error / 2 if first else limits.error),
+            RateGuardrail(name="error_rate", limit=limits.of("error_rate", stage)),
             RatioGuardrail(name="error_ratio"),
-            RateGuardrail(name="emergency", limit=limits.emergency, prove=False, ambient=False, emergency=True),
+            RateGuardrail(
+                name="emergency", limit=limits.of("emergency", stage), prove=False, ambient=False, emergency=True
+            ),
             RateGuardrail(
                 name="success_rate",
-                limit=round((0.4 if first else 1.0) * (1.0 - limits.success), 12),
+                limit=round(1.0 - limits.of("success_rate", stage), 12),
                 outcome_set=OutcomeSet.BAD,
                 role=Role.SIGNAL,
             ),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import fields
 
 import pytest
@@ -172,6 +173,15 @@ def test_a_sweep_names_its_files_and_its_digest(phase4, home):
     assert str(path) in answer.out
     assert str(home / "reports" / f"{path.stem}.html") in answer.out
     assert runs.read(path).info["digest"][:16] in answer.out
+
+
+def test_without_the_parts_that_draw_a_sweep_is_saved_and_says_what_is_missing(phase4, home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    answer = phase4(*SWEEP)
+    assert answer.status == 0
+    assert "plotly" in answer.err
+    assert len(runs.saved(home / "runs")) == 1
+    assert not (home / "reports").exists()
 
 
 def test_a_sweep_as_json_is_one_object_of_known_keys(phase4):

@@ -68,6 +68,15 @@ def test_on_a_wide_terminal_a_policy_has_a_row_in_each_world():
     assert len(lines_with("honest", rendered())) == 2
 
 
+def test_many_policies_on_a_narrow_terminal_are_told_one_after_the_other():
+    names = [f"policy number {place}" for place in range(8)]
+    whole = scenario(counts_world(name="healthy"), policies=tuple(policy(name=name) for name in names))
+    lines = table.render(whole, [cell("healthy", name, [outcome] * 8) for name in names], 60)
+    assert max(map(len, lines)) <= 60
+    assert [len(lines_with(name, lines)) for name in names] == [1] * 8
+    assert len(lines_with("0–32 %", lines)) >= 8
+
+
 def test_a_figure_has_its_interval():
     assert any("0–32 %" in line for line in rendered())
 

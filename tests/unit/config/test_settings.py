@@ -13,7 +13,7 @@ from phase4.config.settings import ENVIRONMENTS, PENDING_READERS, SETTINGS, Sett
 from phase4.errors import SettingInvalid
 
 HOME = {"HOME": "/home/ada"}
-PARTS = {"hooks", "consensus", "validation", "monitoring", "dashboard", "events"}
+PARTS = {"guardrails", "hooks", "consensus", "validation", "monitoring", "dashboard", "events"}
 READ_NOW = {
     "PHASE4_HOME",
     "PHASE4_ENVIRONMENT",
@@ -31,8 +31,6 @@ READ_NOW = {
     "VALIDATION_FAILURE_THRESHOLD",
     "ROLLOUT_MAX_PERCENTAGE",
     "ROLLOUT_APPROVALS_REQUIRED",
-    "PERFORMANCE_MONITORING",
-    "PERFORMANCE_IMPACT_THRESHOLD",
     "AUDIT_LOGGING_ENABLED",
     "STALE_FLAG_DAYS",
 }

@@ -227,6 +227,7 @@ def test_a_defect_that_nobody_catches_is_missed_forever():
     record = rehearse(counted(fault(add=0.0001)))
     outcome = record.outcome
     assert (outcome.caught, outcome.delay_ms, outcome.delay_requests) == (False, math.inf, math.inf)
+    assert math.isnan(outcome.delay_users)
     assert outcome.excess > 0.0
 
 

@@ -1,0 +1,144 @@
+"""Every setting that the program claims to read changes what a command does; the others stand in the pending list."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from phase4.clock import SystemClock
+from phase4.config.settings import PENDING_READERS, SETTINGS
+from phase4.durations import DAY_MS
+from phase4.flags.definition import FlagDefinition, FlagType
+from phase4.store.control import ControlStore
+
+PROGRAM = [sys.executable, "-c", "from phase4.cli.main import entry; entry()"]
+FLAG = "truth-based-validation"
+INIT = ["init", "--environment", "test"]
+PLAN = '[guardrails.validation_failures]\nrole = "guard"\n'
+
+
+def run(home, *words, **settings):
+    """Run a command of its own process; return (exit status, JSON)."""
+    environment = {"PATH": os.environ["PATH"], "PHASE4_HOME": str(home), **settings}
+    done = subprocess.run([*PROGRAM, *words, "--json"], env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def flag_after_init(name):
+    def seen(tmp_path, value):
+        run(tmp_path / value, *INIT, **{name: value})
+        flags = run(tmp_path / value, "flags", "list")[1]["data"]["flags"]
+        return {flag["flag_key"]: (flag["enabled"], flag["percentage"]) for flag in flags}
+
+    return seen
+
+
+def plan_made(name, *, guardrails=None):
+    def seen(tmp_path, value):
+        home = tmp_path / f"home-{value}"
+        run(home, *INIT)
+        words = ["rollout", "create", FLAG]
+        if guardrails:
+            file = tmp_path / "plan.toml"
+            stages = 'schema = 1\nstages = [{ percentage = 5, max_duration = "4d" }]\n'
+            file.write_text(stages + guardrails, encoding="utf-8")
+            words += ["--file", str(file)]
+        return run(home, *words, **{name: value})[1]["data"]["digest"]
+
+    return seen
+
+
+def exit_of(name, *words, before=()):
+    def seen(tmp_path, value):
+        home = tmp_path / f"home-{value}"
+        run(home, *INIT)
+        for command in before:
+            run(home, *command)
+        return run(home, *words, **{name: value})[0]
+
+    return seen
+
+
+def home_used(tmp_path, value):
+    run(tmp_path / value, *INIT)
+    return (tmp_path / value / "control.db").exists(), (tmp_path / "b" / "control.db").exists()
+
+
+def environment_shown(tmp_path, value):
+    run(tmp_path / "home", *INIT)
+    return run(tmp_path / "home", "config", "show", PHASE4_ENVIRONMENT=value)[1]["data"]["settings"]
+
+
+def audit_leaves(tmp_path, value):
+    import sqlite3
+
+    run(tmp_path / value, *INIT, AUDIT_LOGGING_ENABLED=value)
+    run(tmp_path / value, "flags", "enable", FLAG)
+    connection = sqlite3.connect(tmp_path / value / "control.db")
+    (count,) = connection.execute("SELECT count(*) FROM audit").fetchone()
+    connection.close()
+    return count > 0
+
+
+def stale_flags(tmp_path, value):
+    long_ago = SystemClock().now() - 10 * DAY_MS
+    home = tmp_path / f"home-{value}"
+    store = ControlStore.create(str(home), lambda: long_ago)
+    definition = FlagDefinition(
+        key="old",
+        salt="old",
+        type=FlagType.BOOLEAN,
+        enabled=False,
+        variants={"on": True, "off": False},
+        off_variant="off",
+        default_variant="off",
+    )
+    document = definition.to_json()
+
+    def work(change):
+        change.add_flag("old", document=document, enabled=False, percentage=0.0)
+        return {}
+
+    store.execute("make", {}, work, actor="test", request_id="make")
+    store.close()
+    return run(home, "flags", "list", "--stale", STALE_FLAG_DAYS=value)[1]["data"]["stale"]
+
+
+STARTED = (("rollout", "create", FLAG),)
+READERS = {
+    "PHASE4_HOME": (home_used, "a", "b"),
+    "PHASE4_ENVIRONMENT": (environment_shown, "test", "staging"),
+    "TRUTH_VALIDATION_ENABLED": (flag_after_init("TRUTH_VALIDATION_ENABLED"), "false", "true"),
+    "BYZANTINE_CONSENSUS_ENABLED": (flag_after_init("BYZANTINE_CONSENSUS_ENABLED"), "false", "true"),
+    "HOOK_INTERCEPTION_ENABLED": (flag_after_init("HOOK_INTERCEPTION_ENABLED"), "false", "true"),
+    "TRUTH_ROLLOUT_PERCENTAGE": (flag_after_init("TRUTH_ROLLOUT_PERCENTAGE"), "10", "20"),
+    "BYZANTINE_ROLLOUT_PERCENTAGE": (flag_after_init("BYZANTINE_ROLLOUT_PERCENTAGE"), "10", "20"),
+    "HOOK_ROLLOUT_PERCENTAGE": (flag_after_init("HOOK_ROLLOUT_PERCENTAGE"), "10", "20"),
+    "MONITORING_ENABLED": (
+        exit_of("MONITORING_ENABLED", "rollout", "start", f"{FLAG}.1", before=STARTED),
+        "true",
+        "false",
+    ),
+    "ROLLOUT_AUTO_PROGRESS": (plan_made("ROLLOUT_AUTO_PROGRESS"), "true", "false"),
+    "ROLLOUT_ERROR_THRESHOLD": (plan_made("ROLLOUT_ERROR_THRESHOLD"), "0.1", "0.05"),
+    "ROLLOUT_SUCCESS_THRESHOLD": (plan_made("ROLLOUT_SUCCESS_THRESHOLD"), "0.6", "0.7"),
+    "EMERGENCY_DISABLE_THRESHOLD": (plan_made("EMERGENCY_DISABLE_THRESHOLD"), "0.2", "0.3"),
+    "VALIDATION_FAILURE_THRESHOLD": (plan_made("VALIDATION_FAILURE_THRESHOLD", guardrails=PLAN), "0.05", "0.1"),
+    "ROLLOUT_MAX_PERCENTAGE": (exit_of("ROLLOUT_MAX_PERCENTAGE", "flags", "rollout", FLAG, "50"), "100", "30"),
+    "ROLLOUT_APPROVALS_REQUIRED": (plan_made("ROLLOUT_APPROVALS_REQUIRED"), "1", "2"),
+    "STALE_FLAG_DAYS": (stale_flags, "5", "100"),
+    "AUDIT_LOGGING_ENABLED": (audit_leaves, "true", "false"),
+}
+
+
+def test_every_setting_has_a_reader_here_or_waits_for_its_part():
+    assert set(READERS) | set(PENDING_READERS) == set(SETTINGS)
+    assert set(READERS).isdisjoint(PENDING_READERS)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_second_value_makes_its_reader_behave_differently(name, tmp_path):
+    seen, first, second = READERS[name]
+    assert seen(tmp_path, first) != seen(tmp_path, second)
