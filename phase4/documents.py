@@ -60,7 +60,9 @@ class Table:
     def choice(self, key: str, options: Sequence[str], default: Any = REQUIRED) -> Any:
         """Return one of the named options."""
         value = self._get(key, default, str, "a string")
-        if not self.has(key) or value in options:
+        if not self.has(key):
+            return options[0] if default is REQUIRED else value
+        if value in options:
             return value
         if isinstance(self._data[key], str):
             close = nearest(value, options)
@@ -74,7 +76,10 @@ class Table:
 
     def integer(self, key: str, default: Any = REQUIRED, *, low: int, high: int = 2**53) -> Any:
         """Return a whole number in low..high."""
+        known = len(self.problems)
         value = self._get(key, default, int, "a whole number")
+        if len(self.problems) > known:
+            return low
         if isinstance(value, int) and not isinstance(value, bool) and not low <= value <= high:
             self.problem(key, f"lies in {low}..{high}: {value}" if high < 2**53 else f"is at least {low}: {value}")
             return low
@@ -82,7 +87,10 @@ class Table:
 
     def number(self, key: str, default: Any = REQUIRED, *, low: float, high: float, what: str) -> Any:
         """Return a finite number in [low, high]; `what` says what it is, for the message."""
+        known = len(self.problems)
         value = self._get(key, default, (int, float), "a number")
+        if len(self.problems) > known:
+            return low
         return value if value is None else self._bounded(key, value, low, high, what)
 
     def rate(self, key: str, default: Any = REQUIRED) -> Any:

@@ -9,6 +9,8 @@ _PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")
 SECOND_MS = 1_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+LONGEST_MS = 36_525 * DAY_MS
+"""A hundred years: longer ones are slips of the keyboard."""
 
 
 def parse(text: str) -> int:
@@ -24,6 +26,8 @@ def parse(text: str) -> int:
     if match is None or match[2] not in _UNITS:
         raise ValueError(f'a duration is a number with a unit ({", ".join(_UNITS)}), for example "12h": {text!r}')
     value = float(match[1]) * _UNITS[match[2]]
+    if value > LONGEST_MS:
+        raise ValueError(f"a duration is at most {LONGEST_MS // DAY_MS:,} days: {text[:40]!r}")
     if value != round(value):
         raise ValueError(f"a duration is a whole number of ms: {text!r}")
     return round(value)

@@ -18,7 +18,7 @@ from typing import Any
 from phase4 import clock, config
 from phase4.errors import NotBuilt, Phase4Error
 from phase4.flags.definition import FlagDefinition
-from phase4.flags.evaluation import Context, ErrorCode, Evaluation, Flag, FlagSet, Reason
+from phase4.flags.evaluation import Context, Evaluation, Flag, FlagSet, not_ready
 from phase4.store import home as homes
 from phase4.store import stops
 from phase4.store.control import FlagRow, connect, read_flags
@@ -40,8 +40,13 @@ class Phase4System:
         self._seen = -1
         self._changes = -1
         self._next_look = 0.0
-        self.is_stale = False
+        self._clock = clock.SystemClock()
         self.refresh()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the flags could not be loaded lately, so that the last known ones answer."""
+        return self._flags is not None and self._flags.is_stale
 
     def is_feature_enabled(self, flag_key: str, user_id: str | None = None, context: Context = None) -> bool:
         """Return whether a user has a feature; False on any doubt. Never raises."""
@@ -50,16 +55,8 @@ class Phase4System:
     def evaluate(self, flag_key: str, context: Context = None, *, default: Any = None) -> Evaluation:
         """Return value, variant, reason and arm of a flag for a context. Never raises."""
         if not self._fresh() or self._flags is None:
-            return Evaluation(
-                flag_key=str(flag_key),
-                value=default,
-                variant=None,
-                reason=Reason.ERROR,
-                error_code=ErrorCode.PROVIDER_NOT_READY,
-                error_message=f"{self.home} cannot be read",
-            )
-        evaluation = self._flags.evaluate(flag_key, context, default)
-        return replace(evaluation, reason=Reason.STALE) if self.is_stale else evaluation
+            return not_ready(flag_key, default)
+        return self._flags.evaluate(flag_key, context, default, now_ms=self._now())
 
     def validate_task_completion(self, task: Any) -> Any:
         """Validate a finished task; not there yet."""
@@ -69,6 +66,11 @@ class Phase4System:
         """Run a hook under interception; not there yet."""
         raise NotBuilt(f"hook interception is not in this version: {type(hook).__name__}")
 
+    @property
+    def flags(self) -> FlagSet | None:
+        """The snapshot in force; None before there is any."""
+        return self._flags
+
     def refresh(self) -> bool:
         """Load the flags and stop files; return whether that worked. On failure the last snapshot stays."""
         self._next_look = clock.monotonic() + LOOK_S
@@ -76,14 +78,12 @@ class Phase4System:
             epoch, connection = self._opened()
             # the words are read before the rows: a change in between is seen as a difference at the next evaluation
             seen, changes = epoch.version, _changes(connection)
-            rows = read_flags(connection)
+            flags = FlagSet(_flags(read_flags(connection), self._stopped_keys()), previous=self._flags)
         except (Phase4Error, sqlite3.Error, OSError):
             self._drop_connection()
             self._obey_stops()
-            self.is_stale = self._flags is not None
             return False
-        self._flags = FlagSet(_flags(rows, self._stopped_keys()), previous=self._flags)
-        self._seen, self._changes, self.is_stale = seen, changes, False
+        self._flags, self._seen, self._changes = flags, seen, changes
         return True
 
     def close(self) -> None:
@@ -95,26 +95,29 @@ class Phase4System:
 
     def _fresh(self) -> bool:
         """Bring the snapshot up to date where something moved; return whether there is one."""
-        if self._epoch is None or self._epoch.words[0] != self._seen or clock.monotonic() >= self._next_look:
-            self._look()
+        rang = self._epoch is not None and self._epoch.words[0] != self._seen
+        if rang or clock.monotonic() >= self._next_look:
+            self._next_look = clock.monotonic() + LOOK_S
+            if rang or self._flags is None or self.is_stale or self._moved():
+                self.refresh()
         return self._flags is not None
 
-    def _look(self) -> None:
-        moved = self._epoch is None or self._epoch.words[0] != self._seen
-        if not moved:
-            self._next_look = clock.monotonic() + LOOK_S
-            try:
-                moved = self.is_stale or self._connection is None or _changes(self._connection) != self._changes
-            except sqlite3.Error:
-                moved = True
-        if moved and (clock.monotonic() >= self._next_look - LOOK_S or not self.is_stale):
-            self.refresh()
+    def _moved(self) -> bool:
+        """Return whether the database changed without the bell: its writer died in between."""
+        try:
+            return self._connection is None or _changes(self._connection) != self._changes
+        except sqlite3.Error:
+            return True
 
     def _served(self, flag_key: str, context: Context) -> bool:
         assert self._flags is not None
         if self._epoch is not None and self._epoch.words[1]:
             return False
-        return self._flags.is_enabled(flag_key, context)
+        return self._flags.is_enabled(flag_key, context, now_ms=self._now())
+
+    def _now(self) -> int | None:
+        """Return the time for the flags whose answers depend on it; the others never ask."""
+        return self._clock.now() if self._flags is not None and self._flags.needs_now else None
 
     def _opened(self) -> tuple[Epoch, sqlite3.Connection]:
         if self._epoch is None:
@@ -136,12 +139,12 @@ class Phase4System:
 
     def _obey_stops(self) -> None:
         """Switch off in the last snapshot what stop files name: the database may be gone, they are not."""
+        if self._epoch is not None:
+            self._seen = self._epoch.version  # this bell is answered; the database is tried again in a while
         if self._flags is None:
             return
-        if self._epoch is not None:
-            self._seen = self._epoch.version
         stopped = self._stopped_keys()
-        self._flags = FlagSet([_off(flag) if _is_stopped(flag, stopped) else flag for flag in self._flags])
+        self._flags = FlagSet([_off(flag) if _is_stopped(flag, stopped) else flag for flag in self._flags]).stale()
 
 
 class AsyncPhase4System:

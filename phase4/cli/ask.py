@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from phase4.cli.console import Console
+from phase4.clock import SystemClock
+from phase4.errors import StoreUnavailable
 from phase4.flags.evaluation import explain
 from phase4.store.control import ControlStore
-from phase4.system import flag_of, get_phase4_system
+from phase4.system import get_phase4_system
 
 OFF = 1
 
 
 def answer(args: Any, console: Console, store: ControlStore) -> int:
     """Print whether a flag is on for a user, and why."""
-    flag = flag_of(store.flag(args.flag))
-    seen = get_phase4_system(store.home).evaluate(args.flag, args.user, default=None)
-    explained = explain(flag, args.user)
-    is_on = seen.variant is not None and seen.variant != flag.definition.off_variant
+    store.flag(args.flag)  # an unknown one is named with the nearest
+    system = get_phase4_system(store.home)
+    seen = system.evaluate(args.flag, args.user, default=None)
+    compiled = system.flags.find(args.flag) if system.flags is not None else None
+    if compiled is None:
+        raise StoreUnavailable(f"the flags of {store.home} cannot be read", hint="phase4 store check")
+    explained = explain(compiled, args.user, now_ms=SystemClock().now())
+    is_on = seen.variant is not None and seen.variant != compiled.off_variant
     bucket = explained.bucket
     where = f", at {bucket.position:.2f} % of {bucket.percentage:g} %" if bucket is not None and is_on else ""
     who = f"for {args.user}" if args.user is not None else "without a user"

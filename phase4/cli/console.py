@@ -36,7 +36,7 @@ class Console:
     def line(self, text: str = "") -> None:
         """Print a line for people; nothing under `--json`."""
         if not self.is_json:
-            print(text.translate(_ASCII) if self._is_ascii else text)
+            print(self._plain(text))
 
     def paragraph(self, text: str) -> None:
         """Print prose, wrapped to the terminal."""
@@ -47,7 +47,7 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a diagnostic."""
-        print(f"phase4: {text.translate(_ASCII) if self._is_ascii else text}", file=sys.stderr)
+        print(f"phase4: {self._plain(text)}", file=sys.stderr)
 
     def result(self, command: str, data: Mapping[str, Any], warnings: Sequence[str] = ()) -> None:
         """Print the JSON object of a command that did its work; nothing without `--json`."""
@@ -66,7 +66,14 @@ class Console:
             self.warn(f"try: {error.hint}")
 
     def _object(self, body: Mapping[str, Any]) -> None:
-        print(json.dumps({"schema": SCHEMA, **body}, ensure_ascii=False, default=str, allow_nan=False))
+        document = {"schema": SCHEMA, **body}
+        print(json.dumps(document, ensure_ascii=self._is_ascii, default=str, allow_nan=False))
+
+    def _plain(self, text: str) -> str:
+        """Return the text as stdout can carry it."""
+        if not self._is_ascii:
+            return text
+        return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def percent(rate: float) -> str:

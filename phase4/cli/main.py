@@ -82,8 +82,9 @@ def _parse(argv: Sequence[str]) -> Any:
     if words[0] in GROUPS:
         try:
             return build_parser(words[0], words[1] if words[1].isidentifier() else None).parse_args(argv)
-        except UsageError:
-            pass
+        except UsageError as error:
+            if error.message.startswith("unknown: -"):
+                raise  # the nearest option of this command, and not of another
     return build_parser().parse_args(argv)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from phase4.errors import UsageError, nearest
 
+_DIGITS = 15
+"""Of a whole number on the command line: every JSON reader keeps it exact."""
 Handler = Callable[[argparse.Namespace, Any], int]
 
 
@@ -100,8 +102,8 @@ def later(module: str, function: str) -> Handler:
 
 def natural(text: str) -> int:
     """Return a whole number, at least 0."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"a whole number, at least 0: {text!r}")
+    if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
+        raise argparse.ArgumentTypeError(f"a whole number, 0 to {10**_DIGITS - 1}: {text!r}")
     return int(text)
 
 

@@ -115,6 +115,8 @@ def sweep(args: argparse.Namespace, console: Console) -> int:
     data["unmet"] = unmet
     page = _page(home / "reports" / f"{path.stem}.html", path, console)
     written = _write_out(args, data, path)
+    if args.open and page and not written:
+        webbrowser.open(page.resolve().as_uri())
     _tell(console, scenario, cells, result, seconds)
     console.line()
     console.line(f"Results: {path}")
@@ -228,7 +230,10 @@ def _page(target: Path, path: Path, console: Console) -> Path | None:
     except report.ExtraMissing as missing:
         console.warn(missing.message)
         return None
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise WriteFailed(f"cannot write {target}: {error.strerror}") from error
     _write(target, text)
     return target
 

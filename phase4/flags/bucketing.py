@@ -1,4 +1,4 @@
-"""Bucketing `murmur3-32/ms1`: which units a percentage includes, and which of them are compared with which.
+"""Bucketing: which units a percentage includes, and which of them are compared with which.
 
     h(salt, unit)  = murmur3_x86_32(utf8(salt + ":" + unit), seed 0)         0 .. 2**32 - 1
     T(p)           = round(p / 100 * 2**32)                                 0 .. 2**32
@@ -6,22 +6,27 @@
     control:         h >= 2**32 - C,  C = min(T(p), 2**32 - T(p))           those who would be exposed last
     variant bucket = (h(salt + "#variant", unit) * total_weight) >> 32
 
-The algorithm is frozen: same salt and unit, same hash, on every machine and in every version. A better one gets a new
-id. Cohorts are nested, 5 % inside 10 % inside 25 %, so raising a percentage never takes the feature away. Integer
-arithmetic: no modulo bias, a resolution of 2.3e-8 %. It is not secure against people who choose their own ids.
+That is `murmur3-32/ms1`. It is frozen: same salt and unit, same hash, on every machine and in every version. A better
+one gets a new id. Cohorts are nested, 5 % inside 10 % inside 25 %, so raising a percentage never takes the feature
+away. Integer arithmetic: no modulo bias, a resolution of 2.3e-8 %. It is not secure against people who choose their own
+ids: where entry matters, `sha256/1` takes the first 4 bytes, big-endian, of SHA-256 over the same text as h.
 
-Source: MurmurHash3_x86_32 (Appleby 2011, public domain); frozen vectors in tests/data/bucketing-ms1.json. This module
-is for one unit; `phase4.flags.vector` has the same for a whole population.
+Sources: MurmurHash3_x86_32 (Appleby 2011, public domain); FIPS 180-4. Frozen vectors in tests/data/bucketing-ms1.json
+and flags-sha256.json. This module is for one unit; `phase4.flags.vector` has `murmur3-32/ms1` for a whole population.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mmh3
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 ALGORITHM = "murmur3-32/ms1"
 SPACE = 2**32
@@ -29,7 +34,21 @@ SPACE = 2**32
 VARIANT_SUFFIX = "#variant"
 """Makes the salt of the variant's hash: with the rollout's own hash, exposure would decide the variant too."""
 
-DIGESTS: Mapping[str, Callable[[bytes], int]] = MappingProxyType({ALGORITHM: mmh3.mmh3_32_uintdigest})
+
+@cache
+def _sha256() -> Callable[[bytes], _Hash]:
+    from hashlib import sha256  # loads a library of its own, and few flags need it
+
+    return sha256
+
+
+def _sha256_digest(text: bytes) -> int:
+    return int.from_bytes(_sha256()(text).digest()[:4], "big")
+
+
+DIGESTS: Mapping[str, Callable[[bytes], int]] = MappingProxyType(
+    {ALGORITHM: mmh3.mmh3_32_uintdigest, "sha256/1": _sha256_digest}
+)
 """For each algorithm, the uint32 hash of the bytes of `salt + ":" + unit`."""
 
 
@@ -56,6 +75,14 @@ class ArmShares(NamedTuple):
     control: float
 
 
+def rule_salt(salt: str, rule_id: str) -> str:
+    """Return the salt of a rule's percentage: not the flag's.
+
+    With one salt, units that fell through a 20 % rule have h >= T(20) and never become treatment at 10 %.
+    """
+    return f"{salt}#{rule_id}"
+
+
 def prefix(salt: str) -> bytes:
     """Return the bytes that stand before the unit in what is hashed.
 
@@ -65,18 +92,18 @@ def prefix(salt: str) -> bytes:
     return f"{salt}:".encode()
 
 
-def hash_unit(salt: str, unit: str) -> int:
+def hash_unit(salt: str, unit: str, *, algorithm: str = ALGORITHM) -> int:
     """Return the hash of a unit under a salt, 0 .. 2**32 - 1.
 
     Raises:
         UnicodeEncodeError: salt or unit holds a lone surrogate. The caller answers INVALID_CONTEXT.
 
-    >>> hash_unit("checkout-v2", "42")
-    470917441
+    >>> hash_unit("checkout-v2", "42"), hash_unit("checkout-v2", "42", algorithm="sha256/1")
+    (470917441, 3313698205)
     """
     # Encoded here, not by mmh3: `mmh3.hash(str)` of 5.3.1 ends the interpreter on a lone surrogate, and JSON can
     # spell one ("\ud800"), so that a remote caller could stop the server.
-    return mmh3.mmh3_32_uintdigest(prefix(salt) + unit.encode())
+    return DIGESTS[algorithm](prefix(salt) + unit.encode())
 
 
 def threshold(percentage: float) -> int:
@@ -149,13 +176,13 @@ def arm_shares(percentage: float) -> ArmShares:
     return ArmShares(cut.treatment_below / both, control / both) if both else ArmShares(0.0, 0.0)
 
 
-def variant_bucket(salt: str, unit: str, total_weight: int) -> int:
+def variant_bucket(salt: str, unit: str, total_weight: int, *, algorithm: str = ALGORITHM) -> int:
     """Return the unit's bucket, 0 .. total_weight - 1, to be looked up in the cumulative weights in document order.
 
     >>> variant_bucket("checkout-v2", "42", 1000)
     720
     """
-    return hash_unit(salt + VARIANT_SUFFIX, unit) * total_weight >> 32
+    return hash_unit(salt + VARIANT_SUFFIX, unit, algorithm=algorithm) * total_weight >> 32
 
 
 def unit_text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from phase4.rollout import commands
 from phase4.rollout.decide import StageObservation, decide
-from phase4.rollout.events import Event
+from phase4.rollout.events import Event, moves_exposure
 from phase4.rollout.journal import Journal
 from phase4.rollout.plan import RolloutPlan
 from phase4.rollout.state import RolloutState, evolve, replay
@@ -45,16 +45,19 @@ class RolloutController:
     def __init__(
         self, *, plan: RolloutPlan, clock: Clock, observer: Observer, journal: Journal, switch: Switch
     ) -> None:
-        """Take up the rollout where its journal left it, and carry out its last event again."""
+        """Take up the rollout where its journal left it, and carry out again what decides the exposure."""
         self.plan = plan
         self._clock, self._observer, self._journal, self._switch = clock, observer, journal, switch
         recorded = journal.read()
         self.state = replay(recorded)
-        if recorded:  # a crash may lie between recording and switching
-            switch.apply(recorded[-1])
+        # a crash may lie between recording and switching
+        moved = [event for event in recorded if moves_exposure(event)]
+        self._unswitched: tuple[Event, ...] = tuple(dict.fromkeys((*moved[-1:], *recorded[-1:])))
+        self._settle()
 
     def tick(self) -> Event | None:
-        """Take at most one step; return it, or None."""
+        """Take at most one step; return it, or None. What a failed switch left undone is done first."""
+        self._settle()
         state = self.state
         event = decide(self.plan, state, self._observer.observe(state), self._clock.now())
         return None if event is None else self._record(event)
@@ -88,11 +91,21 @@ class RolloutController:
         return self._record_any(commands.roll_back(self.state, reason, self._clock.now()))
 
     def _record_any(self, event: Event | None) -> Event | None:
-        return None if event is None else self._record(event)
+        if event is None:
+            self._settle()
+            return None
+        return self._record(event)
 
     def _record(self, event: Event) -> Event:
         # Record before acting: a crash between the two must replay, not repeat.
         self._journal.append(self.state.seq + 1, event)
         self.state = evolve(self.state, event)
-        self._switch.apply(event)
+        self._unswitched = (*self._unswitched, event)
+        self._settle()
         return event
+
+    def _settle(self) -> None:
+        """Carry out what is recorded and not switched yet; what raises stays for the next time."""
+        while self._unswitched:
+            self._switch.apply(self._unswitched[0])
+            self._unswitched = self._unswitched[1:]

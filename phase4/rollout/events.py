@@ -160,6 +160,17 @@ _ENUMS: dict[str, dict[str, type[StrEnum]]] = {
 }
 
 
+def moves_exposure(event: Event) -> bool:
+    """Return whether an event changes who is exposed."""
+    match event:
+        case StageEntered() | RolledBack():
+            return True
+        case Paused():
+            return event.reason in {PauseReason.FLAG_DISABLED, PauseReason.LOWERED}
+        case _:
+            return False
+
+
 def to_json(event: Event) -> dict[str, Any]:
     """Return the event as plain values, with its kind and schema number."""
     return {"schema": SCHEMA, "kind": event.kind, **{k: _text(v) for k, v in asdict(event).items()}}
@@ -169,17 +180,20 @@ def from_json(document: dict[str, Any]) -> Event:
     """Return the event that `to_json` wrote.
 
     Raises:
-        ValueError: the schema number or kind is unknown.
+        ValueError: the schema number or kind is unknown, or a field is missing or unknown.
     """
     body = dict(document)
     if body.pop("schema", None) != SCHEMA:
         raise ValueError(f"journal events have schema {SCHEMA}: {document.get('schema')}")
-    kind = body.pop("kind")
+    kind = body.pop("kind", None)
     if kind not in _KINDS:
         raise ValueError(f"unknown kind of journal event: {kind}")
-    for name, enum in _ENUMS.get(kind, {}).items():
-        body[name] = enum(body[name])
-    return _KINDS[kind](**body)
+    try:
+        for name, enum in _ENUMS.get(kind, {}).items():
+            body[name] = enum(body[name])
+        return _KINDS[kind](**body)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a {kind} event has other fields: {error}") from error
 
 
 def _text(value: Any) -> Any:

@@ -57,7 +57,7 @@ class Judge:
             for spec, terms, old in zip(self._specs, self._terms, self._states, strict=True)
         )
         self._tick = tick
-        if is_watched and treatment is not None and state.paused_at_ms is None:
+        if is_watched and _has_requests(treatment) and state.paused_at_ms is None:
             self._active_ms += self._interval_ms
 
     def observe(self, state: RolloutState) -> StageObservation | None:
@@ -98,3 +98,7 @@ class Judge:
             else fresh
         )
         self._tick, self._active_ms = None, 0
+
+
+def _has_requests(row: Counts | None) -> bool:
+    return row is not None and bool(row.ok + row.error + row.timeout + row.invalid)

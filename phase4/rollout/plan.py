@@ -113,7 +113,10 @@ class RolloutPlan:
 
     def __post_init__(self) -> None:
         """Refuse a plan that could not run; every problem at once."""
-        problems = list(_stage_problems(self.stages))
+        problems = list(_stage_problems(self.stages)) if self.stages else ["stages: a plan has at least one stage"]
+        for index, specs in enumerate(self.guardrails):
+            names = [spec.name for spec in specs]
+            problems += [f"guardrails[{index}]: two are called {name}" for name in set(names) if names.count(name) > 1]
         if len(self.guardrails) != len(self.stages):
             problems.append(f"guardrails: one tuple for each of {len(self.stages)} stages: {len(self.guardrails)}")
         problems += [
@@ -179,9 +182,9 @@ def parse_plan(
     """
     problems: list[str] = []
     top = Table(document, "", problems)
-    top.integer("schema", low=SCHEMA, high=SCHEMA)
+    top.integer("schema", SCHEMA, low=SCHEMA, high=SCHEMA)
     stages = tuple(_read_stage(t) for t in top.tables("stages"))
-    if not stages:
+    if not stages and not any(problem.startswith("stages") for problem in problems):
         problems.append("stages: is missing; a plan has at least one stage")
     auto = top.boolean("auto", default=limits.auto)
     approvals = top.integer("approvals_required", limits.approvals_required, low=1, high=5)
@@ -189,7 +192,8 @@ def parse_plan(
     beta = top.number("beta", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
     guardrails = _read_guardrails(top, len(stages), limits)
     top.finish()
-    problems.extend(_stage_problems(stages))
+    if not any(problem.startswith("stages") for problem in problems):
+        problems.extend(_stage_problems(stages))  # of stages that could be read: one mistake is one problem
     if problems:
         raise PlanInvalid(problems, source=source)
     return RolloutPlan(
@@ -220,7 +224,9 @@ def _read_stage(table: Table) -> Stage:
 def _stage_problems(stages: Sequence[Stage]) -> list[str]:
     percentages = [stage.percentage for stage in stages]
     problems = []
-    if any(b <= a for a, b in zip([0.0, *percentages], percentages, strict=False)) or any(p > 100 for p in percentages):
+    if any(not b > a for a, b in zip([0.0, *percentages], percentages, strict=False)) or any(
+        p > 100 for p in percentages
+    ):
         problems.append(f"stages: percentages must strictly grow from 0 to at most 100: {percentages}")
     problems += [
         f"stages[{index}].{name}: is longer than max_duration, so the stage could never be left"

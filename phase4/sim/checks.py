@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.observation import OutcomeSet, request_counts
 from phase4.analysis.verdict import Verdict
 from phase4.errors import InvariantViolation
 from phase4.rollout.decide import StageObservation
@@ -18,9 +18,19 @@ from phase4.rollout.plan import RolloutPlan
 from phase4.rollout.state import Phase, RolloutState, replay
 
 
-def counts_are_possible(treatment: ArmColumns, control: ArmColumns) -> None:
-    """Users at risk are among the requests, first outcomes among the users, events among the trials."""
+def counts_are_possible(treatment: ArmColumns, control: ArmColumns, ahead: dict[str, int] | None = None) -> None:
+    """Users at risk are among the requests, first outcomes among the users, events among the trials.
+
+    Args:
+        treatment: Counts of consecutive ticks of an entry.
+        control: As many of control.
+        ahead: How many users of the entry's earlier ticks have no first outcome yet, by arm and outcome set; brought up
+            to date here. None = the ticks are the entry's first.
+    """
+    ahead = {} if ahead is None else ahead
     for name, arm in (("treatment", treatment), ("control", control)):
+        if arm.units is not None:
+            _hold(np.all((arm.units >= 0) & (arm.units <= arm.requests)), f"{name}: more users than requests")
         for column in ("ok", "error", "timeout", "invalid", "late"):
             _hold(np.all(getattr(arm, column) >= 0), f"{name}: {column} is negative")
         for outcome_set in OutcomeSet:
@@ -30,11 +40,17 @@ def counts_are_possible(treatment: ArmColumns, control: ArmColumns) -> None:
             if risk_n is None:
                 continue
             _hold(np.all(risk_x <= risk_n), f"{name}: {outcome_set}_risk_x is above {outcome_set}_risk_n")
+            _hold(
+                np.all(risk_x <= request_counts(arm, outcome_set)[0]), f"{name}: more {outcome_set}_risk_x than events"
+            )
+            _hold(np.all(first_x >= 0) and np.all(risk_x >= 0), f"{name}: {outcome_set} counts users below 0")
             _hold(np.all(risk_n <= arm.requests), f"{name}: {outcome_set}_risk_n is above the requests")
             _hold(np.all(first_x <= first_n), f"{name}: {outcome_set}_first_x is above {outcome_set}_first_n")
             if arm.units is not None:
-                users = np.cumsum(first_n) <= np.cumsum(arm.units)
-                _hold(np.all(users), f"{name}: more first outcomes in {outcome_set}_first_n than users")
+                place = f"{name} {outcome_set}"
+                left = ahead.get(place, 0) + np.cumsum(arm.units - first_n)
+                _hold(np.all(left >= 0), f"{name}: more first outcomes in {outcome_set}_first_n than users")
+                ahead[place] = int(left[-1]) if len(left) else ahead.get(place, 0)
 
 
 def step_is_legal(

@@ -69,12 +69,16 @@ class CountsSource:
         begin = first_tick + index * BLOCK
         span = slice(begin, min(begin + BLOCK, len(self._requests)))
         key = (first_tick, round(percentage * 1e6), index)
-        generator = rng.stream(self._seed, "arrivals", replicate=self._replicate, key=key)
+        arrivals = rng.stream(self._seed, "arrivals", replicate=self._replicate, key=key)
         share = percentage / 100.0
         arms = []
-        for arm, part in ((FaultArm.TREATMENT, share), (FaultArm.CONTROL, min(share, 1.0 - share))):
-            trials = generator.poisson(self._requests[span] * part).astype(np.int64)
-            events = generator.binomial(trials, self._rate[arm][span]).astype(np.int64)
+        for index_of_arm, (arm, part) in enumerate(
+            ((FaultArm.TREATMENT, share), (FaultArm.CONTROL, min(share, 1.0 - share)))
+        ):
+            # outcomes have streams of their own: a fault of one arm changes neither arrivals nor the other arm
+            outcomes = rng.stream(self._seed, "outcomes", replicate=self._replicate, key=(*key, index_of_arm))
+            trials = arrivals.poisson(self._requests[span] * part).astype(np.int64)
+            events = outcomes.binomial(trials, self._rate[arm][span]).astype(np.int64)
             arms.append(ArmColumns.of_requests(events, trials))
         return arms[0], arms[1]
 

@@ -18,7 +18,7 @@ def versions() -> str:
 
 def run_id(scenario: Scenario, world: World, policy: Policy, *, seed: int, replicate: int) -> str:
     """Return the identity of a run: 16 hex digits over everything that decides its result."""
-    parts = (scenario.hash, world.name, policy.plan.digest, scenario.mode, seed, replicate)
+    parts = (scenario.hash, world.name, policy.name, policy.plan.digest, scenario.mode, seed, replicate)
     return hashlib.sha256(":".join(str(part) for part in parts).encode()).hexdigest()[:16]
 
 

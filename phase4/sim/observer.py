@@ -84,6 +84,10 @@ class _EntryView:
         self._states = tuple(guardrails.start(spec) for spec in self._specs)
         self._active_ms = 0
         self._unwatched_ms = 0
+        self._ahead: dict[str, int] = {}
+        self._before_ms = 0
+        """Active time at the tick before the rows at hand."""
+        self._paused_tick = -1
         self._first_row = first_tick
         self._rows: list[StageObservation] = []
 
@@ -91,13 +95,14 @@ class _EntryView:
         """Judge the ticks up to `end` and keep them as the rows to read."""
         begin = self.judged_until
         treatment, control = self._traffic.columns(begin, end)
-        checks.counts_are_possible(treatment, control)
+        checks.counts_are_possible(treatment, control, self._ahead)
         judged = tuple(
             block.run(spec, terms, state, begin, treatment, control)
             for spec, terms, state in zip(self._specs, self._terms, self._states, strict=True)
         )
         self._states = tuple(one.state for one in judged)
         active = self._active_ms + np.cumsum(np.where(treatment.requests > 0, self._tick_ms, 0))
+        self._before_ms = self._active_ms
         self._rows, self._first_row = self._observations(begin, judged, active), begin
         self.judged_until, self._active_ms = end, int(active[-1])
         return Stretch(entry=self.number, first_tick=begin, treatment=treatment, control=control, judged=judged)
@@ -106,8 +111,10 @@ class _EntryView:
         """Return the row of a judged tick. Time in a pause is not watched time."""
         place = tick - self._first_row
         row = self._rows[place]
-        if is_paused and place > 0:
-            self._unwatched_ms += row.active_ms - self._rows[place - 1].active_ms
+        if is_paused and tick > self._paused_tick:
+            before_ms = self._rows[place - 1].active_ms if place else self._before_ms
+            self._unwatched_ms += row.active_ms - before_ms
+            self._paused_tick = tick
         return row._replace(active_ms=row.active_ms - self._unwatched_ms) if self._unwatched_ms else row
 
     def _observations(

@@ -55,13 +55,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=4)
 def load(path: Path, columns: Columns) -> Recording:
-    """Return a recording (Parquet, CSV or JSON Lines, by suffix).
+    """Return a recording (Parquet, CSV or JSON Lines, by suffix); the same file is read once.
 
     Raises:
         RecordingInvalid: the file cannot be read, has no rows, lacks a column, or holds values that no outcome has.
     """
+    try:
+        found = path.stat()
+    except OSError:
+        raise RecordingInvalid("no such file", source=str(path)) from None
+    return _load(path, columns, (found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, columns: Columns, version: tuple[int, int, int]) -> Recording:
+    del version  # part of the key: a changed file is read again
     frame = _read(path)
     _check_columns(frame, columns, path)
     if frame.is_empty():
@@ -117,19 +126,31 @@ def _check_columns(frame: pl.DataFrame, columns: Columns, path: Path) -> None:
             close = nearest(name, frame.columns)
             hint = f'did you mean "{close}"?' if close else f"the file has {', '.join(frame.columns)}"
             problems.append(f'{role}: no column "{name}"; {hint}')
-    if not problems and not frame.is_empty() and not frame[columns.time].dtype.is_integer():
-        problems.append(
-            f'time: column "{columns.time}" holds whole ms since the Unix epoch, not {frame[columns.time].dtype}'
-        )
+    if not problems and not frame.is_empty():
+        problems += _type_problems(frame, columns)
     if problems:
         raise RecordingInvalid(problems, source=path.name)
+
+
+def _type_problems(frame: pl.DataFrame, columns: Columns) -> list[str]:
+    types = {name: frame[name].dtype for name in (columns.time, columns.unit, columns.latency) if name is not None}
+    time, unit = types[columns.time], types[columns.unit]
+    problems = []
+    if not time.is_integer() or time == pl.UInt64:
+        problems.append(f'time: column "{columns.time}" holds whole ms since the Unix epoch, not {time}')
+    if not (unit in {pl.String, pl.Categorical, pl.Enum} or unit.is_integer()):
+        problems.append(f'unit: column "{columns.unit}" holds texts or whole numbers, not {unit}')
+    latency = types[columns.latency] if columns.latency is not None else None
+    if latency is not None and not (latency.is_numeric() or latency in {pl.String, pl.Null}):
+        problems.append(f'latency: column "{columns.latency}" holds numbers of ms, not {latency}')
+    return problems
 
 
 def _codes(frame: pl.DataFrame, name: str, path: Path) -> pl.Expr:
     dtype = frame[name].dtype
     if dtype.is_integer():
         return pl.col(name).cast(pl.Int64)
-    if dtype in {pl.String, pl.Categorical}:
+    if dtype in {pl.String, pl.Categorical, pl.Enum}:
         return pl.col(name).cast(pl.String).replace_strict(OUTCOMES, default=0, return_dtype=pl.Int64)
     raise RecordingInvalid(
         f'outcome: column "{name}" holds {", ".join(OUTCOMES)} or their codes, not {dtype}', source=path.name

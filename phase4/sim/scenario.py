@@ -215,6 +215,9 @@ class _Reader:
     def __init__(self, path: Path, problems: list[str]) -> None:
         self._path = path
         self._problems = problems
+        self._run_is_read = True
+        """Whether `[run]` is right, so that other tables can be held against it."""
+        self._policy_names: list[str] = []
 
     def read(self, top: Table) -> Scenario | None:
         top.integer("schema", low=SCHEMA, high=SCHEMA)
@@ -225,10 +228,11 @@ class _Reader:
         tick_ms = run.duration("tick", 30_000, low=500)
         seed = run.integer("seed", low=0)
         run.finish()
-        if duration_ms % max(tick_ms, 1):
+        if not self._problems and duration_ms % max(tick_ms, 1):
             run.problem("tick", f"does not divide the duration {durations.show(duration_ms)}")
-        if duration_ms // max(tick_ms, 1) > MAX_TICKS:
+        if not self._problems and duration_ms // max(tick_ms, 1) > MAX_TICKS:
             run.problem("duration", f"is more than {MAX_TICKS:,} ticks; take a longer tick")
+        self._run_is_read = not self._problems
         flag = top.table("flag")
         flag_key = flag.text("key")
         flag.finish()
@@ -241,7 +245,7 @@ class _Reader:
         sweep = top.table("sweep")
         replicates = sweep.integer("replicates", 200, low=1, high=1_000_000)
         sweep.finish()
-        expect_run, expect_cells = self._expect(top, worlds, policies)
+        expect_run, expect_cells = self._expect(top, worlds)
         top.finish()
         if self._problems or base is None:
             return None
@@ -325,7 +329,7 @@ class _Reader:
             period_ms=period_ms,
             duty=duty,
         )
-        if at_ms >= duration_ms:
+        if self._run_is_read and at_ms >= duration_ms:
             table.problem("at", f"lies outside the run of {durations.show(duration_ms)}")
         table.finish()
         return fault
@@ -361,6 +365,7 @@ class _Reader:
         policies = []
         for index, table in enumerate(tables):
             name, about, file = table.text("name"), table.text("about", ""), table.text("plan")
+            self._policy_names.append(name)
             table.finish()
             plan = self._plan(table, file, flag_key, index)
             if plan is not None:
@@ -376,6 +381,8 @@ class _Reader:
                 text = (self._path.parent / file).read_text(encoding="utf-8")
             document = tomllib.loads(text)
             return parse_plan(document, flag_key=flag_key, plan_id=f"{flag_key}.{index + 1}", source=Path(file).name)
+        except UnicodeDecodeError:
+            table.problem("plan", f"{Path(file).name}: is no UTF-8 text")
         except OSError:
             table.problem("plan", f'no such file: "{file}" (beside the scenario; "default" is the guide\'s plan)')
         except tomllib.TOMLDecodeError as error:
@@ -400,7 +407,7 @@ class _Reader:
         return approver
 
     def _expect(
-        self, top: Table, worlds: tuple[World, ...], policies: tuple[Policy, ...]
+        self, top: Table, worlds: tuple[World, ...]
     ) -> tuple[RunExpectation | None, tuple[CellExpectation, ...]]:
         table = top.table("expect")
         run = None
@@ -416,7 +423,7 @@ class _Reader:
             cells.append(
                 CellExpectation(
                     world=cell.choice("world", [w.name for w in worlds] or ["?"]),
-                    policy=cell.choice("policy", [p.name for p in policies] or ["?"]),
+                    policy=cell.choice("policy", self._policy_names or ["?"]),
                     figure=cell.choice("figure", FIGURES),
                     at_least=cell.number("at_least", None, low=0.0, high=1e12, what="a number, at least 0"),
                     at_most=cell.number("at_most", None, low=0.0, high=1e12, what="a number, at least 0"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -69,6 +70,10 @@ def sweep(
         progress: Called with (runs done, runs planned).
 
     A KeyboardInterrupt ends the sweep early: the result then holds what is done and `is_complete` is False.
+
+    Raises:
+        InvariantViolation: a promise of the product was broken; the hint is the command that shows it again.
+        Phase4Error: a run, or a worker process, died.
     """
     cells = len(scenario.worlds) * len(scenario.policies)
     planned = replicates * cells
@@ -165,18 +170,30 @@ def _from_pool(
             if chunk is None:
                 exhausted = True
             else:
-                flying.add(pool.submit(_chunk, seed, chunk))
+                flying.add(_submitted(pool, seed, chunk))
         ready, flying = wait(flying, return_when=FIRST_COMPLETED)
         for future in ready:
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                text = "a worker process was killed; too little memory does that. Fewer --workers need less of it"
+                raise Phase4Error(text) from error
+
+
+def _submitted(pool: ProcessPoolExecutor, seed: int, chunk: tuple[int, ...]) -> Future[list[RunRecord]]:
+    """Hand in a chunk. A worker that starts for it inherits that Ctrl-C is blocked: the parent alone answers it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_chunk, seed, chunk)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker_scenario: list[Scenario] = []
 
 
 def _begin_worker(scenario: Scenario) -> None:
-    """Keep the scenario for all chunks; the parent alone answers Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Keep the scenario for all chunks."""
     _worker_scenario[:] = [scenario]
 
 

@@ -185,7 +185,7 @@ class Run:
             outcome=self._outcome(exposures, stretches, journal),
             journal=journal,
             exposures=exposures,
-            stretches=tuple(_until(stretch, self._tick) for stretch in stretches) if self._keep else (),
+            stretches=_as_seen(stretches, self._tick) if self._keep else (),
             refused=tuple(self._refused),
         )
 
@@ -238,8 +238,14 @@ class Run:
         return None
 
 
+def _as_seen(stretches: tuple[Stretch, ...], tick: int) -> tuple[Stretch, ...]:
+    """Return the stretches without ticks that nobody saw: drawn ahead of a new entry, or of the end of the run."""
+    ends = [stretch.first_tick for stretch in stretches[1:]] + [tick]
+    return tuple(_until(stretch, min(end, tick)) for stretch, end in zip(stretches, ends, strict=True))
+
+
 def _until(stretch: Stretch, tick: int) -> Stretch:
-    """Return the stretch without ticks after the end of the run: they were drawn ahead and never seen."""
+    """Return the ticks of a stretch before `tick`."""
     size = max(min(tick - stretch.first_tick, len(stretch.treatment)), 0)
     judged = tuple(
         replace(

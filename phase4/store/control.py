@@ -205,7 +205,12 @@ class ControlStore:
 
     def flags(self) -> list[FlagRow]:
         """Return all flags in the order they were made."""
-        return read_flags(self.connection)
+        try:
+            return read_flags(self.connection)
+        except sqlite3.Error as error:
+            if self.connection.in_transaction:
+                raise  # `execute` rolls back and says what it means
+            raise open_error(error, self.path) from error
 
     def flag(self, flag_key: str) -> FlagRow:
         """Return a flag.
@@ -363,10 +368,12 @@ class Change:
 
     def add_flag(self, flag_key: str, *, document: Mapping[str, Any], enabled: bool, percentage: float) -> None:
         """Make a flag from its document, which is checked already; its salt is immutable from now on."""
+        # as it is, and not sorted: the order of a split's variants decides who gets which
+        kept = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         self._run(
             "INSERT INTO flag(flag_key, enabled, percentage, salt, definition, version, updated_ms, updated_by)"
             " VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
-            (flag_key, enabled, percentage, document["salt"], canonical(document), self.now_ms, self.actor),
+            (flag_key, enabled, percentage, document["salt"], kept, self.now_ms, self.actor),
         )
         after = {"enabled": enabled, "percentage": _decimal(percentage)}
         self.audit("flag_created", flag_key, before=None, after=after, reason=None)

@@ -65,6 +65,9 @@ def write(folder: Path, run_id: str, tables: Mapping[str, Rows]) -> Path:
     Raises:
         WriteFailed: the folder or file cannot be written; nothing is left behind.
     """
+    unknown = set(tables) - set(TABLES)
+    if unknown:
+        raise KeyError(f"a run file has the tables {', '.join(TABLES)}: {', '.join(sorted(unknown))}")
     target = folder / f"{run_id}{SUFFIX}"
     temporary = folder / f".{run_id}.{new_id()}.tmp"
     try:
@@ -73,10 +76,13 @@ def write(folder: Path, run_id: str, tables: Mapping[str, Rows]) -> Path:
         _sync(temporary)
         temporary.replace(target)
         _sync(folder)
-    except (OSError, duckdb.IOException) as error:
+    except BaseException as error:
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
-            leftover.unlink(missing_ok=True)
-        raise WriteFailed(f"cannot write {target}: {_first_line(error)}") from error
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        if isinstance(error, OSError | duckdb.IOException):
+            raise WriteFailed(f"cannot write {target}: {_first_line(error)}") from error
+        raise
     return target
 
 

@@ -2,44 +2,37 @@
 
 import json
 import math
+from dataclasses import replace
 
 import mmh3
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from phase4.errors import FlagInvalid
 from phase4.flags import bucketing
 from phase4.flags.bucketing import SPACE, Arm
-from phase4.flags.definition import FlagDefinition, FlagType, Kind, Rollout, command_percentage
+from phase4.flags.conditions import compile_condition
+from phase4.flags.definition import FlagDefinition, FlagType, Rollout, Split, command_percentage
 from phase4.flags.evaluation import ErrorCode, Evaluation, Flag, FlagSet, Reason, explain
 from phase4.flags.vector import Population, arms_of
+from tests.unit.flags import oracle
+from tests.unit.flags.strategies import (
+    ABOUT_ANYBODY,
+    ANY_TEXTS,
+    CONTEXTS,
+    JSON,
+    LONE_DEFINITIONS,
+    NOWS,
+    PERCENTAGES,
+    SALTS,
+    conditions,
+    definitions,
+    flag_lists,
+)
 
-PERCENTAGES = st.floats(0, 100) | st.integers(0, 100) | st.sampled_from([0.01, 33.3, 50, 99.99])
 TEXTS = st.text()
-ANY_TEXTS = st.text(st.characters(exclude_categories=()))
-"""Lone surrogates too, as JSON can spell them."""
-SALTS = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
-KEYS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXTS
-JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXTS, inner, max_size=4), max_leaves=12
-)
-KEPT_TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-KEPT_SCALARS = st.none() | st.booleans() | NUMBERS | KEPT_TEXTS
-KEPT_JSON = st.recursive(
-    KEPT_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEPT_TEXTS, inner, max_size=3)
-)
-VALUES = {
-    FlagType.BOOLEAN: st.booleans(),
-    FlagType.STRING: KEPT_TEXTS,
-    FlagType.INTEGER: st.integers(-(2**53) + 1, 2**53 - 1),
-    FlagType.FLOAT: NUMBERS,
-    FlagType.OBJECT: st.dictionaries(KEPT_TEXTS, KEPT_JSON, max_size=3),
-}
-NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 SHAPES = {
     "sequential": lambda i: f"user-{i}",
     "decimal": str,
@@ -48,35 +41,6 @@ SHAPES = {
     "not ASCII": lambda i: f"用户-{i}",
 }
 COUNT = 20_000
-
-
-@st.composite
-def definitions(draw):
-    """Return any valid definition."""
-    flag_type = draw(st.sampled_from(FlagType))
-    variants = draw(st.dictionaries(NAMES, VALUES[flag_type], min_size=1, max_size=4))
-    name = st.sampled_from(sorted(variants))
-    texts = st.none() | KEPT_TEXTS.filter(bool)
-    return FlagDefinition(
-        key=draw(KEYS),
-        type=flag_type,
-        enabled=draw(st.booleans()),
-        variants=variants,
-        off_variant=draw(name),
-        default_variant=draw(st.none() | name),
-        salt=draw(SALTS),
-        rollout=draw(
-            st.none()
-            | st.builds(
-                Rollout, percentage=PERCENTAGES, serve=name, bucket_by=st.just("targetingKey") | KEPT_TEXTS.filter(bool)
-            )
-        ),
-        kind=draw(st.sampled_from(Kind)),
-        owner=draw(texts),
-        description=draw(texts),
-        expires=draw(st.none() | st.dates()),
-        metadata=draw(st.dictionaries(KEPT_TEXTS, st.booleans() | NUMBERS | KEPT_TEXTS, max_size=3)),
-    )
 
 
 def boolean(percentage, **changes):
@@ -178,24 +142,97 @@ def test_exposure_and_variant_are_independent(shape):
     assert is_likely(np.count_nonzero(exposed & half), np.count_nonzero(exposed), 0.5)
 
 
-# ------------------------------------------------------------------------------------------ evaluation
+# ------------------------------------------------------------------------------------------- evaluation
 
 
-@given(definitions(), JSON, JSON, st.sampled_from([None, *FlagType]))
-def test_any_context_gets_an_evaluation(definition, context, default, asked):
+@given(LONE_DEFINITIONS, CONTEXTS, JSON, st.sampled_from([None, *FlagType]), NOWS)
+def test_any_context_gets_an_evaluation(definition, context, default, asked, now_ms):
     flags = FlagSet([Flag(definition=definition, version=3)])
-    evaluation = flags.evaluate(definition.key, context, default, asked=asked)
+    evaluation = flags.evaluate(definition.key, context, default, asked=asked, now_ms=now_ms)
+    is_enabled = flags.is_enabled(definition.key, context, now_ms=now_ms)
     assert isinstance(evaluation, Evaluation)
     assert (evaluation.reason is Reason.ERROR) is (evaluation.error_code is not None)
     if evaluation.variant is None:
         assert evaluation.value is default
-        assert not flags.is_enabled(definition.key, context) or asked is not None
+        assert not is_enabled or asked is not None
     else:
         assert evaluation.value == definition.variants[evaluation.variant]
-        assert flags.is_enabled(definition.key, context) is (evaluation.variant != definition.off_variant)
+        assert is_enabled is (evaluation.variant != definition.off_variant)
 
 
-@given(definitions(), JSON, JSON)
+@given(flag_lists(), CONTEXTS, NOWS)
+@settings(max_examples=200)
+def test_every_flag_of_a_set_answers_as_the_page_says(flags, context, now_ms):
+    flag_set = FlagSet(reversed(flags))
+    by_key = {flag.definition.key: flag.definition for flag in flags}
+    for key, definition in by_key.items():
+        evaluation = flag_set.evaluate(key, context, 0, now_ms=now_ms)
+        expected = oracle.evaluate(by_key, key, context, now_ms)
+        assert {name: getattr(evaluation, name) for name in vars(expected)} == vars(expected)
+        assert (evaluation.version, evaluation.entry) == (3, 2)
+        assert evaluation.variant is None or evaluation.value == definition.variants[evaluation.variant]
+
+
+@given(flag_lists(), CONTEXTS, NOWS)
+def test_a_flag_that_needs_no_clock_answers_the_same_at_any_time(flags, context, now_ms):
+    flag_set = FlagSet(flags)
+    for flag in flags:
+        key = flag.definition.key
+        if not flag_set.find(key).needs_now:
+            assert flag_set.evaluate(key, context, 0, now_ms=now_ms) == flag_set.evaluate(key, context, 0)
+
+
+@given(flag_lists(), CONTEXTS, NOWS)
+def test_a_stale_view_differs_in_the_reason_only(flags, context, now_ms):
+    flag_set = FlagSet(flags)
+    for flag in flags:
+        fresh, stale = (
+            each.evaluate(flag.definition.key, context, 0, now_ms=now_ms) for each in (flag_set, flag_set.stale())
+        )
+        assert stale == (fresh if fresh.error_code else replace(fresh, reason=Reason.STALE))
+
+
+@given(flag_lists(), CONTEXTS, NOWS)
+def test_an_explanation_has_the_answer_of_the_evaluator(flags, context, now_ms):
+    flag_set = FlagSet(flags)
+    for flag in flags:
+        definition = flag.definition
+        explanation = explain(flag_set.find(definition.key), context, now_ms=now_ms)
+        evaluation = explanation.evaluation
+        answer = flag_set.evaluate(definition.key, context, 0, now_ms=now_ms)
+        assert evaluation.with_value(0) == answer.with_value(0)
+        last = explanation.steps[-1].name
+        if evaluation.rule_id is not None:
+            assert last == f"rule {evaluation.rule_id}"
+        elif evaluation.prerequisite is not None:
+            assert last == f"prerequisite {evaluation.prerequisite}"
+        elif evaluation.reason is Reason.TARGETING_MATCH:
+            assert last in {"deny", "allow", "eligible"}
+        else:
+            assert last in {"enabled", "rollout", "allow"}
+        if explanation.bucket is not None and last == "rollout":
+            hashed = explanation.bucket.hash
+            assert evaluation.arm is bucketing.arm_of(hashed, definition.rollout.percentage)
+
+
+@given(conditions(), ABOUT_ANYBODY | st.dictionaries(ANY_TEXTS, JSON, max_size=4), NOWS)
+def test_a_condition_holds_or_not_of_any_context(condition, context, now_ms):
+    assert compile_condition(condition)(context, now_ms) in {True, False}
+
+
+@given(conditions(), JSON, NOWS)
+def test_any_value_can_stand_where_a_condition_looks(condition, value, now_ms):
+    holds = {
+        negate: compile_condition(replace(condition, negate=negate, missing=False))(
+            {condition.attribute: value}, now_ms
+        )
+        for negate in (True, False)
+    }
+    # fail closed: not both, and neither where the value is missing or of another type
+    assert not all(holds.values())
+
+
+@given(LONE_DEFINITIONS, JSON, JSON)
 def test_any_value_can_stand_where_the_unit_is_looked_for(definition, unit, other):
     flag = Flag(definition=definition, version=3)
     bucket_by = definition.rollout.bucket_by if definition.rollout else "targetingKey"
@@ -240,13 +277,14 @@ def test_an_evaluation_has_the_arm_of_its_unit(unit, percentage):
     assert evaluation.reason is (Reason.SPLIT if 0 < percentage < 100 else Reason.STATIC)
 
 
-@given(definitions(), JSON)
-def test_an_explanation_has_the_answer_of_the_evaluator(definition, context):
-    flag = Flag(definition=definition, version=3)
-    explanation = explain(flag, context)
-    assert explanation.evaluation.with_value(0) == FlagSet([flag]).evaluate(definition.key, context, 0).with_value(0)
-    if explanation.bucket is not None and definition.enabled:
-        assert explanation.evaluation.arm is bucketing.arm_of(explanation.bucket.hash, definition.rollout.percentage)
+@given(TEXTS.filter(bool), st.lists(st.integers(0, 9), min_size=2, max_size=4).filter(any))
+def test_a_split_serves_the_variant_in_whose_share_the_bucket_falls(unit, weights):
+    names = ["on", "off", "blue", "green"][: len(weights)]
+    serve = Split(weights=tuple(zip(names, weights, strict=True)))
+    flag = boolean(100, variants=dict.fromkeys(names, True), rollout=Rollout(percentage=100, serve=serve))
+    ladder = [name for name, weight in serve.weights for _ in range(weight)]
+    expected = ladder[bucketing.variant_bucket("k", unit, len(ladder))]
+    assert FlagSet([flag]).evaluate("k", unit, None).variant == expected
 
 
 # ------------------------------------------------------------------------------------------- documents

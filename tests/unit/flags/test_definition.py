@@ -8,7 +8,17 @@ from datetime import date
 import pytest
 
 from phase4.errors import FlagInvalid
-from phase4.flags.definition import FlagDefinition, FlagType, Kind, Rollout, command_percentage
+from phase4.flags import definition
+from phase4.flags.definition import (
+    GUIDE_FLAGS,
+    FlagDefinition,
+    FlagType,
+    Kind,
+    Rollout,
+    command_percentage,
+    guide_flag,
+    read_definitions,
+)
 
 FULL = {
     "schema": "phase4.flag/1",
@@ -144,7 +154,7 @@ def test_everything_that_is_wrong_is_said_at_once():
         "off_variant: unknown: 'off'; did you mean \"of\"?",
         "default_variant: is a string: 0",
         "salt: has 1 to 100 letters, digits and . _ -: 'a:b'",
-        "algorithm: unknown: 'crc32/1'; known here: murmur3-32/ms1",
+        "algorithm: unknown: 'crc32/1'; known here: murmur3-32/ms1, sha256/1",
         "kind: unknown: 'relase'; did you mean \"release\"?",
         "owner: must not be empty",
         "expires: is a date, for example \"2027-03-31\": '2027-02-30'",
@@ -166,7 +176,7 @@ def test_a_document_is_an_object(wrong):
     assert problems_of(wrong) == (f"a flag document is a JSON object: {type(wrong).__name__}",)
 
 
-@pytest.mark.parametrize("key", ["version", "rules", "eligible", "allow", "deny", "prerequisites", "logic"])
+@pytest.mark.parametrize("key", ["version", "logic", "layers", "segments"])
 def test_a_key_that_is_not_known_is_refused(key):
     (problem,) = problems_of(document(**{key: []}))
     assert problem.startswith(f"{key}: unknown key; known here: algorithm, ")
@@ -313,11 +323,62 @@ def test_a_percentage_may_change_and_a_key_too():
     assert old.replaced_by(new) is new
 
 
+def test_an_algorithm_may_not_change():
+    old = FlagDefinition.from_json(FULL)
+    with pytest.raises(FlagInvalid, match="algorithm: is immutable, 'murmur3-32/ms1': 'sha256/1'"):
+        old.replaced_by(replace(old, algorithm="sha256/1"))
+
+
 def test_a_salt_may_not_change():
     old = FlagDefinition.from_json(FULL)
     with pytest.raises(FlagInvalid, match="salt: is immutable, 'truth-based-validation': 'other'") as refused:
         old.replaced_by(replace(old, salt="other"))
     assert refused.value.hint == "flags reshuffle truth-based-validation"
+
+
+@pytest.mark.parametrize("algorithm", definition.ALGORITHMS)
+def test_every_named_algorithm_is_taken(algorithm):
+    assert FlagDefinition.from_json(document(algorithm=algorithm)).algorithm == algorithm
+
+
+def test_documents_are_read_together():
+    assert read_definitions([document(), document(key="b")]) == (
+        FlagDefinition.from_json(FULL),
+        FlagDefinition.from_json(document(key="b")),
+    )
+    assert read_definitions([]) == ()
+
+
+def test_one_bad_document_refuses_them_all_and_says_which():
+    with pytest.raises(FlagInvalid) as refused:
+        read_definitions([document(), document(key="b", enabled="yes"), 7, document(key="", owner=""), {}])
+    problems = refused.value.problems
+    assert problems[0] == "b: enabled: is true or false: 'yes'"
+    assert problems[1] == "[2]: a flag document is a JSON object: int"
+    assert problems[2:4] == ("[3]: key: must not be empty", "[3]: owner: must not be empty")
+    assert problems[4].startswith("[4]: schema: is missing")
+
+
+def test_the_guides_flags_are_boolean_and_their_salt_is_their_key():
+    assert list(GUIDE_FLAGS) == ["truth-based-validation", "byzantine-consensus", "hook-interception"]
+    for key in GUIDE_FLAGS:
+        flag = guide_flag(key, enabled=False, percentage=10)
+        assert (flag.key, flag.salt, flag.type, flag.enabled) == (key, key, FlagType.BOOLEAN, False)
+        assert flag.variants == {"on": True, "off": False}
+        assert (flag.off_variant, flag.default_variant) == ("off", "off")
+        assert flag.rollout == Rollout(percentage=10, serve="on")
+
+
+def test_a_guides_flag_may_be_created_on_and_at_another_percentage():
+    flag = guide_flag("hook-interception", enabled=True, percentage=2.5)
+    assert (flag.enabled, flag.rollout.percentage) == (True, 2.5)
+    with pytest.raises(FlagInvalid, match="percentage, 0 to 100: 101"):
+        guide_flag("hook-interception", enabled=True, percentage=101)
+
+
+def test_the_guide_has_no_other_flags():
+    with pytest.raises(FlagInvalid, match='did you mean "hook-interception"'):
+        guide_flag("hook-interceptions", enabled=False, percentage=10)
 
 
 @pytest.mark.parametrize(
