@@ -56,6 +56,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def wait(seconds: float) -> None:
+    """Let this thread stand for a while: for the shells alone, nothing in the core waits."""
+    time.sleep(seconds)
+
+
 def iso(t_ms: int) -> str:
     """Return the time as ISO 8601 in UTC, to the second.
 

@@ -15,6 +15,7 @@ Phase4Error                     INTERNAL              70
 │   ├── PlanLive                PLAN_LIVE              4   another plan of the flag is live
 │   ├── FlagHeld                FLAG_HELD              4   a flag that a rollback or an emergency holds
 │   ├── PercentageMax           PERCENTAGE_MAX         4   a percentage above the environment's maximum
+│   ├── NotPermitted            NOT_PERMITTED          4   somebody who may not
 │   └── RequestIdReused         REQUEST_ID_REUSED      4   one request id for two different commands
 ├── NotFound                    NOT_FOUND              5
 │   ├── FlagNotFound            FLAG_NOT_FOUND         5
@@ -142,6 +143,12 @@ class PercentageMax(Refused):
     code = "PERCENTAGE_MAX"
 
 
+class NotPermitted(Refused):
+    """Somebody who may not do this."""
+
+    code = "NOT_PERMITTED"
+
+
 class RequestIdReused(Refused):
     """One request id for two different commands."""
 
@@ -234,12 +241,15 @@ class InvariantViolation(Phase4Error):
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to `name`, or None if none is close.
 
-    >>> nearest("arms", ["arm", "at", "kind"])
-    'arm'
+    >>> nearest("arms", ["arm", "at", "kind"]), nearest("truth", ["truth-based-validation"])
+    ('arm', 'truth-based-validation')
     """
     import difflib  # 1 ms of every command, and needed by wrong ones only
 
-    matches = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    names = sorted(known)
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not matches and len(name) > 2:  # people type the beginning of long names
+        matches = [each for each in names if each.startswith(name)]
     return matches[0] if matches else None
 
 

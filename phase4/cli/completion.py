@@ -42,7 +42,7 @@ def _words(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> dict[
 def _fish(words: dict[tuple[str, ...], list[str]]) -> list[str]:
     lines = []
     for path, found in words.items():
-        seen = " ".join(f"__fish_seen_subcommand_from {word};" for word in path)
-        condition = f"{' and '.join(seen.split('; '))}" if path else "__fish_use_subcommand"
-        lines += [f'complete -c phase4 -f -n "{condition.rstrip(";")}" -a "{word}"' for word in found]
+        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in path)
+        condition = seen or "__fish_use_subcommand"
+        lines += [f'complete -c phase4 -f -n "{condition}" -a "{word}"' for word in found]
     return lines

@@ -23,6 +23,8 @@ class Console:
     def __init__(self, *, is_json: bool, is_ascii: bool) -> None:
         """Choose JSON or text; plain characters also where stdout's encoding cannot carry others."""
         self.is_json = is_json
+        self.is_dry_run = False
+        """Whether what is told was undone, so that it is told as what would be."""
         encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
         self._is_ascii = is_ascii or not encoding.startswith("utf")
 
@@ -51,6 +53,9 @@ class Console:
 
     def result(self, command: str, data: Mapping[str, Any], warnings: Sequence[str] = ()) -> None:
         """Print the JSON object of a command that did its work; nothing without `--json`."""
+        if self.is_dry_run:
+            self.line("dry run: nothing was changed")
+            data = {**data, "dry_run": True}
         if self.is_json:
             self._object({"command": command, "ok": True, "data": data, "warnings": list(warnings)})
 

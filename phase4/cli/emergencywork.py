@@ -39,12 +39,12 @@ def _stop(args: Any, console: Console, command: str, flag_key: str, *, rolls_bac
     if not args.text.strip():
         raise UsageError("an emergency needs a reason", hint=f'{command} "what is wrong"')
     home = order.home_of(args)
-    homes.require(home)
+    homes.require_place(home)
     if args.dry_run:
-        console.line(
-            "everything would be switched off; nothing was changed" if flag_key == "*" else f"{flag_key} would"
-        )
-        console.result(command, {"dry_run": True})
+        what = "every flag" if flag_key == stops.EVERYTHING else flag_key
+        console.line(f"{what} would be switched off and held")
+        console.is_dry_run = True
+        console.result(command, {})
         return 0
     begin = clock.monotonic()
     wanted = Stop(order.request_id(args), flag_key, args.text, order.actor(), order.now(), rolls_back)

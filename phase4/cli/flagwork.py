@@ -33,7 +33,8 @@ def disable(args: Any, console: Console, store: ControlStore) -> int:
 def rollout(args: Any, console: Console, store: ControlStore) -> int:
     """Set a flag's percentage."""
     percentage = percentage_of(args.percentage)
-    maximum = _maximum(store)
+    # lowering is always allowed, also where some setting is wrong
+    maximum = _maximum(store) if percentage > store.flag(args.flag).percentage else percentage
     begin = clock.monotonic()
     reply = orders.set_percentage(store, args.flag, percentage, maximum=maximum, **ordered_by(args))
     return _told(console, "flags rollout", reply, begin)

@@ -17,12 +17,13 @@ def list_alerts(args: Any, console: Console, store: ControlStore) -> int:
     """Print alerts."""
     alerts = store.alerts(args.severity, with_resolved=args.all)
     for alert in alerts:
-        state = screen.alert_json(alert)["state"]
+        state = screen.state_of(alert)
         seen = clock.iso(alert.last_seen_ms)
         console.line(f"{alert.id:>4}  {alert.severity:<8}  {seen}  ×{alert.times:<4} {state:<12}  {alert.message}")
     if not alerts:
         console.line("🎉 No active alerts!")
-    console.result(f"{args.command} {args.action}", {"alerts": [screen.alert_json(alert) for alert in alerts]})
+    data = [screen.alert_json(alert, store.flags()) for alert in alerts]
+    console.result(f"{args.command} {args.action}", {"alerts": data})
     return 0
 
 

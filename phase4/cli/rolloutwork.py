@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from phase4.cli.console import Console
 from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
 from phase4.durations import show
-from phase4.errors import FlagHeld, PercentageMax, PlanInvalid, PlanLive, Refused, UsageError
+from phase4.errors import FlagHeld, NotPermitted, PercentageMax, PlanInvalid, PlanLive, Refused, UsageError
 from phase4.rollout import commands, events
 from phase4.rollout.events import Event
 from phase4.rollout.plan import Limits, RolloutPlan, parse_plan
@@ -87,10 +87,10 @@ def start(args: Any, console: Console, store: ControlStore) -> int:
             )
         return commands.start(plan, state, now_ms)
 
-    status = _order(args, console, store, "start", event_of)
+    warnings = []
     if store.lease("collector", order.now()) is None:
-        console.warn("no collector runs, so nothing is observed and nothing is promoted: phase4 monitor run")
-    return status
+        warnings.append("no collector runs, so nothing is observed and nothing is promoted by itself")
+    return _order(args, console, store, "start", event_of, warnings=warnings)
 
 
 @with_store
@@ -102,6 +102,8 @@ def approve(args: Any, console: Console, store: ControlStore) -> int:
 
     def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event | None:
         del flag
+        if plan.approvals_required > 1 and store.plan(args.plan).created_by == who:
+            raise NotPermitted(f"{who} made this plan, and two others must approve it")
         if args.override:
             return commands.approve_override(plan, state, who, now_ms)
         return commands.approve(state, who, now_ms)
@@ -195,6 +197,8 @@ def _order(
     store: ControlStore,
     command: str,
     event_of: Callable[[RolloutPlan, RolloutState, FlagRow, int], Event | None],
+    *,
+    warnings: Sequence[str] = (),
 ) -> int:
     """Record the event that a command on one plan leads to, and say where the plan is."""
 
@@ -219,10 +223,14 @@ def _order(
     already = " (already so)" if data["already"] else ""
     console.line(f"{args.plan}: {data['phase']}, {stage}{already}")
     if command == "approve":
-        console.line(f"{data['approvals']} of {data['needed']} approvals; {UNSIGNED}")
-    if command == "rollback":
+        entered = data["event"] is not None and data["event"]["kind"] == "stage_entered"
+        given = "approved" if entered else f"{data['approvals']} of {data['needed']} approvals"
+        console.line(f"{given}; {UNSIGNED}")
+    if command == "rollback" and not data["already"]:
         console.line("Flag off, 0 %, held, alert raised, reason and time recorded.")
-    console.result(f"rollout {command}", data)
+    for text in warnings:
+        console.warn(text)
+    console.result(f"rollout {command}", data, warnings)
     return 0
 
 

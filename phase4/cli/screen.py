@@ -40,6 +40,8 @@ class Status(NamedTuple):
 def look(store: ControlStore, now_ms: int) -> Status:
     """Return what the screen shows."""
     flags = store.flags()
+    if store.epoch.is_stopped:  # evaluators obey the stop word whatever the rows say
+        flags = [flag._replace(enabled=False, held="emergency", held_reason="the stop word is set") for flag in flags]
     plans = {flag.id: store.plans(flag.id) for flag in flags}
     last = [_rollout(store, plans[flag.id][-1], flag) for flag in flags if plans[flag.id]]
     live = [rollout for rollout in last if rollout.plan.ended_ms is None]
@@ -70,21 +72,28 @@ def to_json(status: Status) -> dict[str, Any]:
         "held_by": status.held_by,
         "flags": [orders.shown(flag) for flag in status.flags],
         "rollouts": [_rollout_json(rollout) for rollout in status.last],
-        "alerts": [alert_json(alert) for alert in status.alerts],
+        "alerts": [alert_json(alert, status.flags) for alert in status.alerts],
         "monitoring": {"collector": status.watcher, "coverage": None},
     }
 
 
-def alert_json(alert: AlertRow) -> dict[str, Any]:
-    """Return an alert as plain values."""
-    state = "resolved" if alert.resolved_ms is not None else "acknowledged" if alert.acknowledged_ms else "open"
+def state_of(alert: AlertRow) -> str:
+    """Return whether an alert is resolved, acknowledged or open, in that order."""
+    return "resolved" if alert.resolved_ms is not None else "acknowledged" if alert.acknowledged_ms else "open"
+
+
+def alert_json(alert: AlertRow, flags: list[FlagRow]) -> dict[str, Any]:
+    """Return an alert as plain values; it names its flag by key."""
     values = alert._asdict()
-    return {**values, "count": values.pop("times"), "data": json.loads(alert.data), "state": state}
+    keys = {flag.id: flag.flag_key for flag in flags}
+    named = {"flag_key": keys.get(values.pop("flag_id")), "plan": values.pop("plan_id"), "count": values.pop("times")}
+    return {**values, **named, "data": json.loads(alert.data), "state": state_of(alert)}
 
 
 def _health(flags: list[FlagRow], alerts: list[AlertRow], watcher: str | None) -> tuple[str, list[str]]:
     if watcher is None and any(flag.enabled for flag in flags):
-        return "UNKNOWN", ["a flag is on and no collector runs (phase4 monitor run)"]
+        critical = [f"alert {alert.id}: {alert.message}" for alert in alerts if alert.severity == "critical"]
+        return "UNKNOWN", ["a flag is on and no collector runs, so nobody watches it", *critical]
     for severity, health in (("critical", "CRITICAL"), ("high", "WARNING")):
         held_by = [f"alert {alert.id}: {alert.message}" for alert in alerts if alert.severity == severity]
         if held_by:

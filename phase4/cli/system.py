@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from phase4.cli.parsers import Group, finish
+from phase4.cli.parsers import Group, finish, positive
 
 MODULE = "phase4.cli.systemwork"
 
@@ -21,7 +21,7 @@ def add_parsers(commands: Any) -> None:
     )
     _add(commands, "status", "health, flags, rollouts and alerts on one screen", "status --json")
     shutdown = _add(commands, "shutdown", "let every long-running process of this home end", "shutdown", changes=True)
-    shutdown.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait (10)")
+    shutdown.add_argument("--timeout", type=positive, default=10, metavar="SECONDS", help="how long to wait (10)")
     config = Group(commands, "config", "settings: what they are and where they come from", module=MODULE)
     show = config.add("show", "all settings and their values", "config show --origin", does="config_show")
     show.add_argument("--origin", action="store_true", help="show which layer gave each value")

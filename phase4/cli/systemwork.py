@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phase4 import config
 from phase4.cli import order, screen
 from phase4.cli.console import Console
 from phase4.cli.order import with_store
 from phase4.cli.settings import saved_of, settings_of
-from phase4.errors import SettingInvalid, UsageError
+from phase4.errors import NotInitialised, SettingInvalid, UsageError
 from phase4.store.control import Change, ControlStore
 from phase4.store.home import CONTROL
+
+if TYPE_CHECKING:
+    from phase4.config.settings import Settings
 
 GUIDE_FLAGS = {
     "truth-based-validation": ("TRUTH_VALIDATION_ENABLED", "TRUTH_ROLLOUT_PERCENTAGE"),
@@ -115,12 +118,11 @@ def shutdown(args: Any, console: Console, store: ControlStore) -> int:
     return 0
 
 
-@with_store
-def config_show(args: Any, console: Console, store: ControlStore) -> int:
+def config_show(args: Any, console: Console) -> int:
     """Print all settings."""
     from phase4.config.settings import SETTINGS
 
-    settings = settings_of(store)
+    settings = _settings(args)
     width = max(map(len, SETTINGS))
     rows = {name: (settings.value(name), str(settings.origin(name))) for name in SETTINGS}
     for name, (value, origin) in rows.items():
@@ -131,14 +133,12 @@ def config_show(args: Any, console: Console, store: ControlStore) -> int:
     return 0
 
 
-@with_store
-def config_check(args: Any, console: Console, store: ControlStore) -> int:
+def config_check(args: Any, console: Console) -> int:
     """Hold the settings against the rules."""
-    del args
     from phase4.config.rules import check
     from phase4.config.secret_files import file_errors
 
-    settings = settings_of(store)
+    settings = _settings(args)
     findings = check(settings)
     problems = (*findings.errors, *file_errors(settings))
     if problems:
@@ -158,6 +158,18 @@ def completion(args: Any, console: Console) -> int:
     console.line(text)
     console.result("completion", {"shell": args.shell, "script": text})
     return 0
+
+
+def _settings(args: Any) -> Settings:
+    """Return the settings of the home; of one that is not made yet, those that it would have."""
+    try:
+        store = order.open_store(args)
+    except NotInitialised:
+        return config.load({}, {})
+    try:
+        return settings_of(store)
+    finally:
+        store.close()
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

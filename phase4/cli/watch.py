@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
 
 from phase4 import clock
@@ -23,6 +23,7 @@ def follow(store: ControlStore, console: Console, lines: Callable[[], list[str]]
                 console.line(clock.iso(clock.SystemClock().now()))
                 for text in lines():
                     console.line(f"  {text}")
-            time.sleep(LOOK_S)  # noqa: TID251  the shell's own waiting, at the edge
+            sys.stdout.flush()
+            clock.wait(LOOK_S)
     except KeyboardInterrupt:
         return 0

@@ -13,6 +13,7 @@ from phase4.errors import Phase4Error, StoreUnavailable, UsageError, WriteFailed
 from phase4.store import home as homes
 from phase4.store import rollouts, stops
 from phase4.store.control import ControlStore, PlanRow, connect
+from phase4.store.epoch import Epoch
 
 INDEX = "backup.json"
 INDEX_SCHEMA = 1
@@ -82,7 +83,11 @@ def restore(home: str, folder: str) -> None:
         shutil.copyfile(os.path.join(folder, name), target)
         os.chmod(target, 0o600)
     connection = connect(os.path.join(home, homes.CONTROL))
+    (version,) = connection.execute("SELECT v FROM meta WHERE k = 'version'").fetchone()
     connection.close()
+    epoch = Epoch(os.path.join(home, homes.EPOCH))
+    epoch.ring(version)
+    epoch.close()
 
 
 def _plan_findings(store: ControlStore, plan: PlanRow) -> list[str]:

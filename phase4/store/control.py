@@ -526,9 +526,10 @@ class Change:
 
     def finish(self, digest: str, data: Mapping[str, Any]) -> int | None:
         """Keep the reply and move the version; return it, None where nothing was changed."""
+        # kept also where nothing was to do: the same order later is still this one
+        self._run("INSERT INTO command VALUES (?, ?, ?, ?)", (self.request_id, digest, json.dumps(data), self.now_ms))
         if not self._is_touched:
             return None
-        self._run("INSERT INTO command VALUES (?, ?, ?, ?)", (self.request_id, digest, json.dumps(data), self.now_ms))
         self._run("UPDATE meta SET v = v + 1 WHERE k = 'version'")
         return self.store.version
 

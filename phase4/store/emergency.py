@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from phase4.errors import Phase4Error, WriteFailed
+from phase4 import clock
+from phase4.errors import Phase4Error, StoreUnavailable, WriteFailed
 from phase4.store import home as homes
 from phase4.store import stops
 from phase4.store.control import Change, ControlStore, FlagRow
@@ -22,6 +23,7 @@ from phase4.store.epoch import Epoch
 from phase4.store.stops import EVERYTHING, Stop
 
 BUSY_MS = 2_000
+LOCK_LOOK_S = 0.01
 
 
 class Stopped(NamedTuple):
@@ -85,21 +87,37 @@ def _obeyed(home: str, order: Stop) -> WriteFailed | None:
 def _locked(home: str) -> Iterator[None]:
     handle = os.open(os.path.join(home, homes.EMERGENCY_LOCK), os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _wait_for(handle)
         yield
     finally:
         os.close(handle)
 
 
+def _wait_for(handle: int) -> None:
+    """Take the lock, or give up as soon as the database would: the stop file holds meanwhile."""
+    until = clock.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() >= until:
+                raise StoreUnavailable("another emergency holds the lock") from None
+            clock.wait(LOCK_LOOK_S)
+        else:
+            return
+
+
 def _recorded(store: ControlStore, order: Stop) -> Stopped:
     def work(change: Change) -> dict[str, Any]:
         everything = order.flag_key == EVERYTHING
-        flags = store.flags() if everything else [store.flag(order.flag_key)]
+        # a name that no flag has, given while the database could not be asked, is recorded as what it is
+        flags = [flag for flag in store.flags() if everything or flag.flag_key == order.flag_key]
         plans = [plan for flag in flags for plan in _switch_off(change, flag, order)]
         # a rollback has raised its own alert: one order is one alert, but for several plans rolled back at once
         if not plans or not order.rolls_back:
             text = f"emergency: {order.reason}"
-            change.alert("rollback", "critical", text, rule=f"emergency {order.request_id}")
+            named = flags[0] if len(flags) == 1 else None
+            change.alert("rollback", "critical", text, rule=f"emergency {order.request_id}", flag=named)
         return {"flags": [flag.flag_key for flag in flags], "plans": plans}
 
     arguments = {"flag": order.flag_key, "reason": order.reason, "rollback": order.rolls_back}

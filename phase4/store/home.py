@@ -37,6 +37,15 @@ def create(home: str) -> None:
         raise StoreUnavailable("\n".join(problems))
 
 
+def require_place(home: str) -> None:
+    """Refuse a folder that is no home, or that somebody else can write to; its database may be gone."""
+    if not os.path.isdir(os.path.join(home, STOPS)):
+        raise NotInitialised(f"{home} is not initialised", hint="phase4 init")
+    problem = _owner_problem(home)
+    if problem:
+        raise StoreUnavailable(problem)
+
+
 def require(home: str) -> None:
     """Refuse a home that `init` has not made, or that somebody else can write to."""
     if not os.path.exists(os.path.join(home, CONTROL)):

@@ -40,13 +40,16 @@ def enable(
                 hint=f'flags enable {flag_key} --release --reason "TEXT"',
             )
         plan = store.live_plan(flag.id)
-        if plan is not None and not flag.enabled and _resume(change, plan):
-            return _reply(flag, store.flag(flag_key), plan)
+        resumed = plan if plan is not None and _resume(change, plan) else None
+        if resumed is not None:
+            flag, before = store.flag(flag_key), flag
+        else:
+            before = flag
         values: dict[str, Any] = {"held": None, "held_reason": None, "held_ms": None} if flag.held else {}
         if not flag.enabled:
             values["enabled"] = True
         after = change.set_flag(flag, "flag_enabled", reason, **values) if values else flag
-        return _reply(flag, after, None)
+        return _reply(before, after, resumed)
 
     arguments = {"flag": flag_key, "release": releases, "reason": reason}
     return store.execute("flags enable", arguments, work, actor=actor, request_id=request_id)
@@ -117,13 +120,13 @@ def _may_raise(flag: FlagRow, plan: PlanRow | None, percentage: float, maximum: 
 
 
 def _resume(change: Change, row: PlanRow) -> bool:
-    """Let a plan go on that was paused by switching its flag off; return whether there was one."""
+    """Let a plan go on that was paused by switching its flag off or lowering it; return whether there was one."""
     from phase4.rollout import commands
     from phase4.rollout.events import PauseReason
     from phase4.store import rollouts
 
     plan, state = rollouts.plan_of(row), rollouts.state_of(change.store, row.plan_id)
-    if state.pause_reason is not PauseReason.FLAG_DISABLED:
+    if state.pause_reason not in {PauseReason.FLAG_DISABLED, PauseReason.LOWERED}:
         return False
     rollouts.record(change, row, state.seq + 1, commands.resume(plan, state, change.now_ms))
     return True
