@@ -20,10 +20,10 @@ def workers_of(sweep):
 
 
 def leaves_interrupts_to_others(process):
-    """Return whether a process has begun to work: from then on the parent alone answers Ctrl-C."""
+    """Return whether Ctrl-C is blocked in a process: the parent alone answers it."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-    ignored = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), 16)
-    return bool(ignored & 1 << signal.SIGINT - 1)
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")), 16)
+    return bool(blocked & 1 << signal.SIGINT - 1)
 
 
 class Interrupted:
@@ -36,7 +36,8 @@ class Interrupted:
         try:
             _, second = (json.loads(sweep.stderr.readline())["progress"] for _ in range(2))
             self.progress = second  # a second after the first, the run that is kept as a sample is done as well
-            assert wait_until(lambda: all(map(leaves_interrupts_to_others, workers_of(sweep))))
+            self.count = 0 if workers == "1" else int(workers)
+            self.workers = [leaves_interrupts_to_others(worker) for worker in workers_of(sweep)]
             if is_group:
                 os.killpg(sweep.pid, signal.SIGINT)
             else:
@@ -61,6 +62,11 @@ def interrupted(request, tmp_path_factory):
     workers, is_group = request.param
     home = tmp_path_factory.mktemp("interrupted") / "home"
     return home, Interrupted(home, workers, is_group=is_group)
+
+
+def test_workers_leave_an_interrupt_to_their_parent(interrupted):
+    _, sweep = interrupted
+    assert sweep.workers == [True] * sweep.count
 
 
 def test_an_interrupted_sweep_has_the_status_of_an_interrupt(interrupted):
@@ -93,3 +99,19 @@ def test_nothing_half_written_is_left(interrupted):
 
 def test_no_process_is_left(interrupted):
     assert interrupted[1].is_alone
+
+
+def test_an_interrupt_while_the_workers_start_is_quiet(tmp_path):
+    sweep = start(
+        tmp_path / "home", "simulate", "sweep", SCENARIOS / "small.toml", "--replicates", MANY, "--workers", "2"
+    )
+    try:
+        assert wait_until(lambda: len(workers_of(sweep)) == 2)
+        os.killpg(sweep.pid, signal.SIGINT)
+        _, err = sweep.communicate(timeout=SECONDS)
+    finally:
+        if sweep.poll() is None:
+            os.killpg(sweep.pid, signal.SIGKILL)
+            sweep.communicate()
+    assert sweep.returncode == 130
+    assert "Traceback" not in err

@@ -108,6 +108,8 @@ def test_keys_keep_the_order_of_the_document():
         ("a = 12", lambda t: t.duration("a"), 'a: is a duration with a unit, for example "12h": 12'),
         ('a = "ups"', lambda t: t.choice("a", ["down", "up"]), 'a: "ups" is none of down, up; did you mean "up"?'),
         ('a = "zzz"', lambda t: t.choice("a", ["down", "up"]), 'a: "zzz" is none of down, up'),
+        ("a = 3", lambda t: t.choice("a", ["down", "up"]), "a: is a string: 3"),
+        (f"a = {'9' * 400}", lambda t: t.rate("a"), f"a: is a rate, 0 to 1: {'9' * 400}"),
         ("a = 1", lambda t: t.table("a"), "a: is a table: 1"),
         ("a = 1", lambda t: t.tables("a"), "a: is a list of tables: 1"),
         ("a = [1]", lambda t: t.tables("a"), "a: is a list of tables, written [[a]]"),
@@ -115,7 +117,8 @@ def test_keys_keep_the_order_of_the_document():
     ids=[
         *("missing", "missing-duration", "not-text", "empty", "not-boolean", "one-is-not-true", "true-is-not-1"),
         *("part", "below", "above", "true-is-no-rate", "rate-above", "rate-below", "nan", "inf", "list-item"),
-        *("empty-list", "list-of-booleans", "short", "no-unit", "near", "far", "no-table", "no-list", "no-tables"),
+        *("empty-list", "list-of-booleans", "short", "no-unit", "near", "far", "no-text", "long"),
+        *("no-table", "no-list", "no-tables"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path_and_what_would_be_right(text, ask, problem):
@@ -137,6 +140,23 @@ def test_a_key_that_nothing_asked_for_is_unknown():
     assert problems("tick = 1\ntik = 2", lambda t: t.integer("tick", low=0), path="run") == [
         'run.tik: unknown key; did you mean "tick"?'
     ]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda t: t.text("tick"),
+        lambda t: t.boolean("tick"),
+        lambda t: t.integer("tick", low=0),
+        lambda t: t.rate("tick"),
+        lambda t: t.duration("tick", low=1),
+        lambda t: t.choice("tick", ["up"]),
+        lambda t: t.moment("tick"),
+    ],
+    ids=["text", "boolean", "integer", "rate", "duration", "choice", "moment"],
+)
+def test_a_required_key_that_is_misspelt_is_not_missing_too(ask):
+    assert problems("tik = 2", ask) == ['tik: unknown key; did you mean "tick"?']
 
 
 def test_asking_whether_a_key_is_there_makes_it_known():

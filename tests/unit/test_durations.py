@@ -40,6 +40,17 @@ def test_a_part_of_a_ms_is_refused():
         durations.parse("0.5ms")
 
 
+def test_a_hundred_years_are_the_longest_duration():
+    assert durations.parse("36525d") == durations.LONGEST_MS
+
+
+@pytest.mark.parametrize("text", ["36525.5d", "999999999999d", f"{'9' * 400}d"], ids=["above", "far", "no-float"])
+def test_a_longer_duration_is_refused_and_shown_in_short(text):
+    with pytest.raises(ValueError, match="at most 36,525 days") as refusal:
+        durations.parse(text)
+    assert repr(text[:40]) in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

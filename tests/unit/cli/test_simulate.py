@@ -325,11 +325,34 @@ def test_an_output_that_cannot_be_written_is_told_and_leaves_nothing_half_done(p
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_home_that_is_a_file_is_told(phase4, tmp_path):
+    (tmp_path / "file").touch()
+    answer = phase4("run", SMALL, "--home", tmp_path / "file")
+    assert answer.status == 6
+    assert "cannot write" in answer.err
+
+
+def test_a_report_that_cannot_be_written_is_told(phase4, home):
+    home.mkdir()
+    (home / "reports").touch()
+    answer = phase4(*SWEEP)
+    assert answer.status == 6
+    assert "cannot write" in answer.err
+
+
 def test_open_shows_the_page_that_was_written(phase4, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("webbrowser.open", shown.append)
     phase4("run", SMALL, "--out", tmp_path / "out.html", "--open")
     assert shown == [(tmp_path / "out.html").as_uri()]
+
+
+def test_open_shows_the_report_of_a_sweep(phase4, home, monkeypatch):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    phase4(*SWEEP, "--open")
+    (page,) = (home / "reports").iterdir()
+    assert shown == [page.as_uri()]
 
 
 def test_open_without_a_page_is_refused(phase4, home):
@@ -352,6 +375,13 @@ def test_a_home_on_the_command_line_wins_over_the_environment(phase4, home, tmp_
 )
 def test_with_ascii_every_character_is_plain(phase4, command):
     answer = phase4(*command, "--ascii")
+    assert (answer.out + answer.err).isascii()
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_with_ascii_a_name_with_an_accent_is_plain_too(phase4, tmp_path, more):
+    answer = phase4("run", copied(tmp_path, **{'name = "healthy"': 'name = "café"'}), "--ascii", *more)
+    assert answer.status == 0
     assert (answer.out + answer.err).isascii()
 
 

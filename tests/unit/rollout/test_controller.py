@@ -159,6 +159,44 @@ def test_a_new_controller_carries_out_what_the_last_one_only_recorded(rollout, v
     assert rollout.flag.percentage == percentage
 
 
+def test_a_rollback_that_could_not_be_switched_is_carried_out_by_the_next_tick(rollout):
+    rollout.flag.is_broken, rollout.eye.verdict = True, Verdict.FAIL
+    with pytest.raises(OSError, match="no route"):
+        rollout.after(1)
+    rollout.flag.is_broken = False
+    rollout.after(1)
+    assert rollout.flag.percentage == 0.0
+
+
+def test_a_rollback_that_could_not_be_switched_is_carried_out_when_it_is_ordered_again(rollout):
+    rollout.flag.is_broken = True
+    with pytest.raises(OSError, match="no route"):
+        rollout.controller.roll_back("it smells")
+    rollout.flag.is_broken = False
+    assert rollout.controller.roll_back("it smells") is None
+    assert rollout.flag.percentage == 0.0
+
+
+def test_a_new_controller_carries_out_a_promotion_that_could_not_be_switched_whatever_was_recorded_since(rollout):
+    rollout.flag.is_broken = True
+    with pytest.raises(OSError, match="no route"):
+        rollout.after(BAKED)
+    with pytest.raises(OSError, match="no route"):
+        rollout.controller.pause("look")
+    rollout.flag.is_broken = False
+    rollout.another()
+    assert rollout.flag.percentage == 10.0
+
+
+def test_what_could_not_be_switched_is_carried_out_before_the_next_command_s_event(rollout):
+    rollout.flag.is_broken = True
+    with pytest.raises(OSError, match="no route"):
+        rollout.after(BAKED)
+    rollout.flag.is_broken = False
+    rollout.controller.pause("look")
+    assert rollout.flag.applied == list(rollout.journal.read())
+
+
 def test_a_new_controller_repeats_no_step(rollout):
     rollout.after(BAKED)
     fresh = rollout.another()

@@ -90,6 +90,22 @@ def test_an_unknown_kind_is_refused_by_name():
         from_json({**to_json(ALL[0]), "kind": "stage_left"})
 
 
+def test_a_document_without_a_kind_is_refused():
+    with pytest.raises(ValueError, match="unknown kind of journal event: None"):
+        from_json({"schema": SCHEMA})
+
+
+@pytest.mark.parametrize("event", [ALL[0], Completed(at_ms=9)], ids=lambda event: event.kind)
+def test_a_document_without_the_fields_of_its_kind_is_refused(event):
+    with pytest.raises(ValueError, match=f"a {event.kind} event has other fields"):
+        from_json({"schema": SCHEMA, "kind": event.kind})
+
+
+def test_a_field_that_the_kind_does_not_have_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"a completed event has other fields: .*percentage"):
+        from_json({**to_json(Completed(at_ms=9)), "percentage": 5.0})
+
+
 def test_an_unknown_cause_is_refused():
     with pytest.raises(ValueError, match="magic"):
         from_json({**to_json(ALL[0]), "cause": "magic"})

@@ -62,6 +62,12 @@ def test_no_rows_are_no_data_and_no_watched_time():
     assert (seen.verdict, seen.active_ms) == (Verdict.NO_DATA, 0)
 
 
+def test_rows_without_requests_are_no_watched_time():
+    judge = judged((0, 0))
+    judge.see(STATE, 1, row(1, requests=0), row(1, requests=0, arm=1))
+    assert judge.observe(STATE).active_ms == HOUR_MS
+
+
 def test_watched_time_is_that_of_ticks_with_data_that_were_closed_in_time():
     judge = judged((0, 0), (0, 0), None)
     judged((0, 0), judge=judge, first=3, is_watched=False)

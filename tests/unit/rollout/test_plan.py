@@ -1,4 +1,5 @@
 import copy
+import math
 import tomllib
 from dataclasses import fields, replace
 from importlib import resources
@@ -143,8 +144,8 @@ def test_a_plan_that_names_guardrails_has_exactly_those():
 # --------------------------------------------------------------------------------------------- what a file may say
 
 
-def test_beside_its_schema_number_a_plan_needs_stages_only():
-    plan = parse({"schema": 1, "stages": [{"percentage": 10, "max_duration": "1d"}]})
+def test_a_plan_needs_stages_only():
+    plan = parse({"stages": [{"percentage": 10, "max_duration": "1d"}]})
     assert plan.stages == (Stage(name="stages[0]", percentage=10.0, active_min=0, bake=0, max_duration=DAY_MS),)
     assert (plan.auto, plan.approvals_required, plan.alpha, plan.beta) == (True, 1, 0.05, 0.05)
 
@@ -326,11 +327,25 @@ def test_a_required_key_that_is_missing_is_named(path):
 
 def test_every_problem_is_reported_at_once():
     document = changed(changed(changed(FULL, ("alpha",), 2), ("stages", 0, "bakes"), "1h"), ("beta",), "low")
-    assert list(dict.fromkeys(problem.split(":")[0] for problem in problems(document))) == [
-        "stages[0].bakes",
-        "alpha",
-        "beta",
-    ]
+    assert [problem.split(":")[0] for problem in problems(document)] == ["stages[0].bakes", "alpha", "beta"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("alpha",), True),
+        (("beta",), "low"),
+        (("stages", 0, "max_duration"), None),
+        (("stages", 0, "max_duration"), "soon"),
+        (("stages", 1, "percentage"), None),
+        (("stages", 1, "percentage"), 101),
+        (("guardrails", "error_rate", "limit"), "x"),
+    ],
+    ids=lambda value: written(value) if isinstance(value, tuple) else str(value),
+)
+def test_one_mistake_is_one_problem(path, value):
+    (problem,) = problems(changed(FULL, path, value))
+    assert problem.startswith(f"{written(path)}: ")
 
 
 # ------------------------------------------------------------------------------------- a plan that exists is valid
@@ -340,17 +355,35 @@ def plan(**changes):
     return replace(parse(SMALL), **changes)
 
 
+def guard(name, **more):
+    return RateGuardrail(name=name, limit=0.1, **more)
+
+
+def first_stage(**changes):
+    """Return the stages, the first of them with changes."""
+    first, *others = parse(SMALL).stages
+    return (replace(first, **changes), *others)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"alpha": 0.0}, "alpha: lies in (0, 1): 0.0"),
         ({"beta": 1.0}, "beta: lies in (0, 1): 1.0"),
-        ({"alpha": float("nan")}, "alpha: lies in (0, 1): nan"),
+        ({"alpha": math.nan}, "alpha: lies in (0, 1): nan"),
         ({"approvals_required": 0}, "approvals_required: is at least 1: 0"),
         ({"guardrails": default_guardrails(3)}, "guardrails: one tuple for each of 2 stages: 3"),
+        ({"guardrails": ((guard("a"), guard("a")),) * 2}, "guardrails[0]: two are called a"),
+        ({"stages": (), "guardrails": ()}, "stages: a plan has at least one stage"),
         ({"stages": parse(SMALL).stages[::-1]}, "stages: percentages must strictly grow from 0 to at most 100: "),
+        ({"stages": first_stage(percentage=math.nan)}, "stages: percentages must strictly grow from 0 to at most 100"),
+        ({"stages": first_stage(max_duration=-1)}, "stages[0].active_min: is longer than max_duration, so the stage"),
+        ({"stages": first_stage(bake=10**15)}, "stages[0].bake: is longer than max_duration, so the stage could "),
     ],
-    ids=["alpha", "beta", "nan", "approvals", "guardrails", "stages"],
+    ids=[
+        *("alpha", "beta", "nan", "approvals", "guardrails", "two-guardrails", "no-stages", "stages"),
+        *("percentage", "max_duration", "bake"),
+    ],
 )
 def test_a_plan_made_in_code_is_checked_as_well(changes, problem):
     with pytest.raises(PlanInvalid) as refusal:
@@ -367,7 +400,7 @@ OTHER = {
     "alpha": 0.04,
     "beta": 0.04,
     "schema": 2,
-    "stages": (replace(parse(SMALL).stages[0], bake=1), parse(SMALL).stages[1]),
+    "stages": first_stage(bake=1),
     "guardrails": default_guardrails(2)[::-1],
 }
 
@@ -407,8 +440,7 @@ def test_the_cases_below_change_every_field_of_a_stage():
 
 @pytest.mark.parametrize("name", STAGE)
 def test_each_field_of_a_stage_changes_the_digest(name):
-    stages = (replace(plan().stages[0], **{name: STAGE[name]}), plan().stages[1])
-    assert plan(stages=stages).digest != plan().digest
+    assert plan(stages=first_stage(**{name: STAGE[name]})).digest != plan().digest
 
 
 SPECS = {
@@ -448,10 +480,6 @@ def test_the_kind_of_a_guardrail_changes_the_digest():
 
 
 # --------------------------------------------------------------------------------------------- the alpha budget
-
-
-def guard(name, **more):
-    return RateGuardrail(name=name, limit=0.1, **more)
 
 
 SPEC_LISTS = st.lists(

@@ -73,6 +73,9 @@ def test_a_source_without_users_passes():
         ({"timeout": [-1, 0]}, "timeout is negative"),
         ({"invalid": [0, -1]}, "invalid is negative"),
         ({"late": [-1, 0]}, "late is negative"),
+        ({"units": [11, 0]}, "more users than requests"),
+        ({"error_risk_x": [3, 1]}, "more error_risk_x than events"),
+        ({"error_first_n": [-1, 0], "error_first_x": [-2, 0]}, "error counts users below 0"),
         ({"error_risk_x": [10, 1]}, "error_risk_x is above error_risk_n"),
         ({"error_risk_n": [11, 2]}, "error_risk_n is above the requests"),
         ({"bad_first_x": [5, 0]}, "bad_first_x is above bad_first_n"),
@@ -89,6 +92,22 @@ def test_a_source_that_counts_wrongly_is_caught(place, changes, message):
 
 def test_a_first_outcome_after_the_user_was_first_seen_is_possible():
     checks.counts_are_possible(arm(error_first_n=[3, 1]), arm())
+
+
+LATE = {"units": [0, 0], "bad_first_n": [0, 0], "bad_first_x": [0, 0], "error_first_n": [0, 1], "error_first_x": [0, 0]}
+
+
+def test_a_first_outcome_of_a_user_of_an_earlier_stretch_is_possible():
+    ahead = {}
+    checks.counts_are_possible(arm(error_first_n=[3, 0]), arm(), ahead)
+    checks.counts_are_possible(arm(**LATE), arm(), ahead)
+
+
+def test_more_first_outcomes_than_the_users_of_all_stretches_are_caught():
+    ahead = {}
+    checks.counts_are_possible(arm(error_first_n=[4, 0]), arm(), ahead)
+    message = "treatment: more first outcomes in error_first_n than users"
+    assert violates(message, checks.counts_are_possible, arm(**LATE), arm(), ahead)
 
 
 # ----------------------------------------------------------------------------------------------------- step_is_legal

@@ -119,11 +119,26 @@ def test_another_entry_is_drawn_on_its_own(entry):
     assert not same(one, other)
 
 
-def test_a_fault_of_treatment_changes_no_request_of_it_and_no_error_before_it():
-    healthy, broken = (columns(of)[0] for of in (source(), source(fault(add=0.5, at=100 * TICK))))
-    assert healthy.requests[:512].tolist() == broken.requests[:512].tolist()
+@pytest.fixture(scope="module")
+def healthy_and_broken():
+    """The columns without a fault, and with one of treatment from tick 100 on."""
+    return columns(source()), columns(source(fault("treatment", 0.5, at=100 * TICK)))
+
+
+def test_a_fault_changes_no_request(healthy_and_broken):
+    for healthy, broken in zip(*healthy_and_broken, strict=True):
+        assert healthy.requests.tolist() == broken.requests.tolist()
+
+
+def test_a_fault_changes_nothing_before_it(healthy_and_broken):
+    (healthy, _), (broken, _) = healthy_and_broken
     assert healthy.error[:100].tolist() == broken.error[:100].tolist()
-    assert healthy.error[100:512].sum() < broken.error[100:512].sum()
+    assert healthy.error[100:].sum() < broken.error[100:].sum()
+
+
+def test_a_fault_of_one_arm_changes_no_error_of_the_other(healthy_and_broken):
+    (_, healthy), (_, broken) = healthy_and_broken
+    assert healthy.error.tolist() == broken.error.tolist()
 
 
 def test_a_block_ends_where_the_run_ends():

@@ -62,6 +62,10 @@ def entered(stage):
     )
 
 
+def paused(watch):
+    return evolve(watch.state, Paused(at_ms=START, reason=PauseReason.OPERATOR, note=""))
+
+
 def test_before_the_first_tick_has_closed_nothing_is_seen():
     watch = Watch()
     assert watch.observer.observe(watch.state) is None
@@ -112,9 +116,22 @@ def test_a_tick_without_data_is_not_watched_time():
 def test_time_in_a_pause_is_not_watched_time():
     watch = Watch()
     watch.see(0, 1)
-    paused = evolve(watch.state, Paused(at_ms=START, reason=PauseReason.OPERATOR, note=""))
-    assert watch.see(2, 3, 4, state=paused).active_ms == 2 * TICK
+    assert watch.see(2, 3, 4, state=paused(watch)).active_ms == 2 * TICK
     assert watch.see(5).active_ms == 3 * TICK
+
+
+def test_a_pause_at_the_edge_of_a_block_is_not_watched_time():
+    watch = Watch()
+    watch.see(*range(observers.JUDGED_AT_ONCE))
+    seen = watch.see(observers.JUDGED_AT_ONCE, observers.JUDGED_AT_ONCE + 1, state=paused(watch))
+    assert seen.active_ms == observers.JUDGED_AT_ONCE * TICK
+
+
+def test_a_tick_that_is_asked_about_twice_in_a_pause_counts_once():
+    watch = Watch()
+    watch.see(0, 1, 2)
+    watch.see(3, 3, 3, state=paused(watch))
+    assert watch.see(4).active_ms == 4 * TICK
 
 
 def test_a_new_entry_starts_its_watched_time_anew():

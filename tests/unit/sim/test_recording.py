@@ -91,6 +91,18 @@ def test_the_span_is_the_first_and_the_last_moment(tmp_path):
     assert read(tmp_path, frame()).span == (START + 10, START + 30)
 
 
+def test_a_recording_that_was_changed_is_read_again(tmp_path):
+    read(tmp_path, frame(), suffix=".csv")
+    recording = read(tmp_path, frame({"outcome": "ok"}), suffix=".csv")
+    assert [outcome for _, _, outcome in rows_of(recording)] == [2, 5, 4, 2]
+
+
+def test_of_two_columns_of_one_name_the_first_counts(tmp_path):
+    path = tmp_path / "recording.csv"
+    path.write_text(f"t_ms,unit,unit,outcome,latency_ms\n{START},a,b,ok,5.0\n")
+    assert load(path, COLUMNS).names == ("a",)
+
+
 def test_the_digest_of_a_recording_is_that_of_its_bytes(tmp_path):
     path = written(tmp_path, frame(), ".csv")
     assert sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -185,6 +197,24 @@ def test_all_missing_columns_are_named_at_once(tmp_path):
 def test_a_time_that_is_no_whole_number_is_refused_with_what_it_is(tmp_path, dtype, named):
     (problem,) = problems(tmp_path, frame().with_columns(pl.col("t_ms").cast(dtype)))
     assert problem.startswith(f'time: column "t_ms" holds whole ms since the Unix epoch, not {named}')
+
+
+def test_a_time_too_large_for_a_signed_number_is_refused(tmp_path):
+    table = frame().with_columns(t_ms=pl.Series([2**64 - 1, 1, 1, 1], dtype=pl.UInt64))
+    assert problems(tmp_path, table) == ['time: column "t_ms" holds whole ms since the Unix epoch, not UInt64']
+
+
+@pytest.mark.parametrize(
+    ("value", "named"), [(["x"], "List(String)"), (b"\xff", "Binary"), ({"a": 1}, "Struct({'a': Int64})")], ids=str
+)
+def test_units_that_are_neither_texts_nor_whole_numbers_are_refused(tmp_path, value, named):
+    table = frame().with_columns(unit=pl.Series([value] * 4))
+    assert problems(tmp_path, table) == [f'unit: column "unit" holds texts or whole numbers, not {named}']
+
+
+def test_latencies_that_are_no_numbers_are_refused(tmp_path):
+    table = frame().with_columns(latency_ms=pl.Series([["x"]] * 4))
+    assert problems(tmp_path, table) == ['latency: column "latency_ms" holds numbers of ms, not List(String)']
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "None"), (0, "0"), (-5, "-5")], ids=str)

@@ -19,7 +19,7 @@ WITHOUT_EXPECT = without(COUNTS, ("expect",))
 DOCUMENTS = {"counts": COUNTS, "replay": REPLAY}
 KEYS = [(kind, path, value) for kind, document in DOCUMENTS.items() for path, value in paths_of(document)]
 
-MISSPELT = [key for key in KEYS if key[1][-1] != "arm"]
+MISSPELT = KEYS
 
 
 def ids(keys):
@@ -261,11 +261,19 @@ def test_a_wrong_value_is_refused_with_its_path_and_what_would_be_right(tmp_path
 
 @pytest.mark.parametrize(
     "path",
-    [("run", "duration"), ("run", "seed"), ("flag", "key"), ("traffic", "shape", "rate"), ("baseline", "error_rate")],
+    [
+        ("run", "duration"),
+        ("run", "seed"),
+        ("flag", "key"),
+        ("traffic", "shape", "rate"),
+        ("baseline", "error_rate"),
+        ("fault", 0, "arm"),
+    ],
     ids=written,
 )
 def test_a_required_key_that_is_missing_is_named(tmp_path, path):
-    assert problems(tmp_path, without(COUNTS, path))[0].startswith(f"{written(path)}: is missing")
+    (problem,) = problems(tmp_path, without(COUNTS, path))
+    assert problem.startswith(f"{written(path)}: is missing")
 
 
 @pytest.mark.parametrize("table", ["run", "flag", "traffic", "baseline", "policy"])
@@ -286,7 +294,7 @@ def test_two_policies_of_one_name_are_refused(tmp_path):
 
 
 def test_more_ticks_than_a_run_may_have_are_refused(tmp_path):
-    document = changed(COUNTS, ("run", "duration"), "1000000h")
+    document = changed(COUNTS, ("run", "duration"), "600h")
     assert any("is more than" in problem for problem in problems(tmp_path, changed(document, ("run", "tick"), "1s")))
 
 
@@ -295,6 +303,31 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path):
     document = changed(changed(document, ("approver", "sigma"), "x"), ("policy", 0, "plan"), "absent.toml")
     found = {problem.split(":")[0] for problem in problems(tmp_path, document)}
     assert found >= {"run.seeds", "fault[0].add", "approver.sigma", "policy[0].plan"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("run", "duration"), "soon"),
+        (("run", "seed"), "x"),
+        (("traffic", "shape", "rate"), "x"),
+        (("fault", 0, "at"), "soon"),
+        (("fault", 0, "arm"), 3),
+        (("policy", 0, "plan"), "absent.toml"),
+        (("expect", "cell", 0, "figure"), 3),
+    ],
+    ids=lambda value: written(value) if isinstance(value, tuple) else str(value),
+)
+def test_one_mistake_is_one_problem(tmp_path, path, value):
+    (problem,) = problems(tmp_path, changed(COUNTS, path, value))
+    assert problem.startswith(f"{written(path)}: ")
+
+
+@pytest.mark.parametrize("value", ["999999999999d", f"{'9' * 400}d"], ids=["long", "longer than a float"])
+@pytest.mark.parametrize("path", [("run", "duration"), ("fault", 0, "for"), ("approver", "median")], ids=written)
+def test_a_duration_that_nobody_can_mean_is_refused(tmp_path, path, value):
+    (problem,) = problems(tmp_path, changed(COUNTS, path, value))
+    assert problem.startswith(f"{written(path)}: a duration is at most 36,525 days: ")
 
 
 def test_a_problem_is_reported_once(tmp_path):
@@ -353,6 +386,11 @@ def test_a_plan_that_is_no_toml_is_refused(tmp_path):
     (tmp_path / "plan.toml").write_text("[stages\n")
     (problem,) = problems(tmp_path, WITHOUT_EXPECT)
     assert problem.startswith("policy[0].plan: plan.toml: is not valid TOML")
+
+
+def test_a_plan_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "plan.toml").write_bytes(b"\xff\xfe\x00")
+    assert problems(tmp_path, WITHOUT_EXPECT) == ["policy[0].plan: plan.toml: is no UTF-8 text"]
 
 
 def test_synthetic_counts_have_no_users(tmp_path):
@@ -514,6 +552,16 @@ def test_one_changed_row_changes_the_hash(tmp_path, replay):
     text = (SCENARIOS / "recorded.csv").read_text()
     (tmp_path / "recorded.csv").write_text(text.replace("user-00,ok", "user-01,ok", 1))
     assert hash_of(tmp_path, REPLAY) != replay.hash
+
+
+def test_a_recording_that_was_changed_is_replayed_as_it_is_under_its_new_hash(tmp_path):
+    path = write(tmp_path, REPLAY)
+    before = load(path)
+    rows = recording_of(before.worlds[0])
+    (tmp_path / "recorded.csv").write_text((SCENARIOS / "recorded.csv").read_text().replace(",ok,", ",timeout,"))
+    after = load(path)
+    assert after.hash != before.hash
+    assert (recording_of(after.worlds[0]).outcome != rows.outcome).any()
 
 
 def test_a_comment_in_a_plan_leaves_the_hash_alone_and_a_limit_does_not(tmp_path, counts):

@@ -39,6 +39,7 @@ from tests.unit.sim.worlds import (
     replay_world,
     scenario,
     stage,
+    users,
 )
 
 HOUR = HOUR_MS // TICK
@@ -256,6 +257,13 @@ def test_with_users_the_exposed_and_harmed_are_counted():
     assert outcome.delay_users == outcome.users_exposed
 
 
+def test_a_user_s_first_validated_outcome_may_come_long_after_the_user_was_first_seen():
+    whole = scenario(replay_world(), policies=(policy(users("invalid")),), ticks=700)
+    rows = [(f"u{u}", tick, code) for u in range(200) for tick, code in ((0, ERROR), (600, OK))]
+    source = ReplaySource(ReplayWindow(whole, whole.worlds[0], recording(rows)), seed=7, replicate=0)
+    assert rehearse(whole, source=source).outcome.users_exposed > 0
+
+
 def test_the_stage_of_an_outcome_is_the_last_one_entered():
     assert [rehearse(whole).outcome.stage for whole in (counted(ticks=6), counted())] == [0, 1]
 
@@ -306,6 +314,12 @@ def test_a_record_that_is_kept_has_counts_and_evidence_up_to_the_end_and_no_furt
     (stretch,) = broken.stretches
     assert len(stretch.treatment) == len(stretch.control) == HOUR + 1
     assert {len(one.log_e_fail) for one in stretch.judged} == {HOUR + 1}
+
+
+def test_a_record_keeps_no_tick_twice():
+    stretches = rehearse(counted()).stretches
+    kept = [tick for s in stretches for tick in range(s.first_tick, s.first_tick + len(s.treatment))]
+    assert len(kept) == len(set(kept))
 
 
 def test_a_record_that_is_not_kept_has_the_same_outcome_and_no_counts(broken):

@@ -124,6 +124,22 @@ def test_a_table_that_is_none_of_a_run_file_s_is_refused_by_name(tmp_path):
         runs.read(write(tmp_path)).table("outcomes")
 
 
+def test_a_table_that_is_none_of_a_run_file_s_is_not_written(tmp_path):
+    with pytest.raises(KeyError, match="figures"):
+        write(tmp_path, figures=figure(0.5))
+
+
+def test_whole_numbers_among_others_are_kept(tmp_path):
+    found = runs.read(write(tmp_path, figure=figure(1, 2.5))).table("figure")
+    assert found["estimate"].to_list() == [1.0, 2.5]
+
+
+def test_columns_of_missing_values_alone_are_read_as_such(tmp_path):
+    some = {"VARCHAR": ["a", "b"], "BIGINT": [1, 2], "INTEGER": [1, 2], "BOOLEAN": [True, False], "DOUBLE": [1.5, 2.5]}
+    table = {column: some[kind] if required else [None, None] for column, kind, required in TABLES["outcome"]}
+    assert runs.read(write(tmp_path, outcome=table)).table("outcome").to_dict(as_series=False) == table
+
+
 def test_columns_of_different_lengths_are_refused(tmp_path):
     with pytest.raises(ValueError, match="figure: columns differ in length"):
         write(tmp_path, figure={**figure(0.5), "runs": [1, 2]})
@@ -219,6 +235,31 @@ def test_a_file_that_cannot_take_its_place_leaves_nothing_behind(tmp_path):
     with pytest.raises(WriteFailed, match="cannot write"):
         write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["abc.duckdb"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"runs": [1, 2]}, {"runs": [None]}, {"extra": [1]}], ids=["length", "null", "column"]
+)
+def test_rows_that_do_not_fit_leave_nothing_behind(tmp_path, changes):
+    with pytest.raises((ValueError, duckdb.Error)):
+        write(tmp_path, figure={**figure(0.5), **changes})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_a_file_is_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(_path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_sync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "home").touch()
+    with pytest.raises(WriteFailed, match=r"cannot write .*abc\.duckdb"):
+        write(tmp_path / "home")
 
 
 # ------------------------------------------------------------------------------------------------- what is no run file
