@@ -81,7 +81,10 @@ class Table:
         if len(self.problems) > known:
             return low
         if isinstance(value, int) and not isinstance(value, bool) and not low <= value <= high:
-            self.problem(key, f"lies in {low}..{high}: {value}" if high < 2**53 else f"is at least {low}: {value}")
+            self.problem(
+                key,
+                f"lies in {low}..{high}: {value}" if high < 2**53 or value > high else f"is at least {low}: {value}",
+            )
             return low
         return value
 
