@@ -365,6 +365,7 @@ class Change:
         self.store, self.actor, self.request_id, self.now_ms = store, actor, request_id, now_ms
         self._run = store.connection.execute
         self._is_touched = False
+        self._is_beat = False
 
     def add_flag(self, flag_key: str, *, document: Mapping[str, Any], enabled: bool, percentage: float) -> None:
         """Make a flag from its document, which is checked already; its salt is immutable from now on."""
@@ -481,7 +482,7 @@ class Change:
             " expires_ms = excluded.expires_ms, fence = fence + (holder <> excluded.holder)",
             (name, holder, expires_ms),
         )
-        self._is_touched = True
+        self._is_beat = True
 
     def set_meta(self, key: str, value: int | str) -> None:
         """Keep a value of `meta`."""
@@ -526,6 +527,8 @@ class Change:
 
     def finish(self, digest: str, data: Mapping[str, Any]) -> int | None:
         """Keep the reply and move the version; return it, None where nothing was changed."""
+        if self._is_beat and not self._is_touched:
+            return None  # heartbeats come for ever, and nobody asks for one again
         # kept also where nothing was to do: the same order later is still this one
         self._run("INSERT INTO command VALUES (?, ?, ?, ?)", (self.request_id, digest, json.dumps(data), self.now_ms))
         if not self._is_touched:
