@@ -9,9 +9,12 @@ last snapshot in force, marked STALE. Stop files and the stop word are obeyed wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
+import threading
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +44,9 @@ class Phase4System:
         self._changes = -1
         self._next_look = 0.0
         self._clock = clock.SystemClock()
+        self._files: tuple[object, ...] = ()
+        self._lock = threading.Lock()
+        _alive.add(self)
         self.refresh()
 
     @property
@@ -72,14 +78,25 @@ class Phase4System:
         return self._flags
 
     def refresh(self) -> bool:
-        """Load the flags and stop files; return whether that worked. On failure the last snapshot stays."""
+        """Load the flags and stop files; return whether that worked. On failure the last snapshot stays.
+
+        One thread loads at a time, a millisecond; no snapshot is older than the bell that its caller heard.
+        """
+        with self._lock:
+            return self._load()
+
+    def _load(self) -> bool:
         self._next_look = clock.monotonic() + LOOK_S
         try:
+            files = self._files_now()
+            if files != self._files:  # the home was restored, or its database is gone: what is open is another one
+                self.close()
+                self._files = files
             epoch, connection = self._opened()
             # the words are read before the rows: a change in between is seen as a difference at the next evaluation
             seen, changes = epoch.version, _changes(connection)
             flags = FlagSet(_flags(read_flags(connection), self._stopped_keys()), previous=self._flags)
-        except (Phase4Error, sqlite3.Error, OSError):
+        except (Phase4Error, sqlite3.Error, OSError, ValueError, TypeError, KeyError):  # also a row that is no flag
             self._drop_connection()
             self._obey_stops()
             return False
@@ -105,9 +122,21 @@ class Phase4System:
     def _moved(self) -> bool:
         """Return whether the database changed without the bell: its writer died in between."""
         try:
-            return self._connection is None or _changes(self._connection) != self._changes
-        except sqlite3.Error:
+            if self._connection is None or self._files_now() != self._files:
+                return True
+            return _changes(self._connection) != self._changes
+        except (sqlite3.Error, OSError):
             return True
+
+    def _files_now(self) -> tuple[object, ...]:
+        """Return which files these are, and when a stop file last came or went.
+
+        Raises:
+            OSError: one is not there.
+        """
+        found = [os.stat(os.path.join(self.home, name)) for name in (homes.CONTROL, homes.EPOCH)]
+        stops_changed = os.stat(os.path.join(self.home, homes.STOPS)).st_mtime_ns
+        return (*((each.st_dev, each.st_ino) for each in found), stops_changed)
 
     def _served(self, flag_key: str, context: Context) -> bool:
         assert self._flags is not None
@@ -130,7 +159,8 @@ class Phase4System:
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
             self._connection = None
 
     def _stopped_keys(self) -> set[str]:
@@ -168,6 +198,7 @@ class AsyncPhase4System:
 
 
 _systems: dict[str, Phase4System] = {}
+_alive: weakref.WeakSet[Phase4System] = weakref.WeakSet()
 
 
 def get_phase4_system(home: str | None = None) -> Phase4System:
@@ -223,7 +254,7 @@ def _context(user_id: str | None, context: Context) -> Context:
 
 def _forget_after_fork() -> None:
     """Let a forked child open its own connection: SQLite's must not cross a fork."""
-    for system in _systems.values():
+    for system in _alive:
         system._connection = None  # noqa: SLF001  the parent's is left open, not closed twice
     _systems.clear()
 

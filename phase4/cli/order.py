@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
 
 from phase4 import config
 from phase4.clock import SystemClock
-from phase4.errors import UsageError
+from phase4.errors import Phase4Error, UsageError
 from phase4.ids import new_id
 from phase4.store.control import ControlStore
 
@@ -28,7 +29,8 @@ def open_store(args: Any) -> ControlStore:
     if os.listdir(os.path.join(store.home, "emergency")) and not store.is_dry_run:
         from phase4.store.emergency import record_pending
 
-        record_pending(store)
+        with contextlib.suppress(Phase4Error):  # the stop file holds; a later command records it
+            record_pending(store)
     return store
 
 

@@ -78,6 +78,10 @@ def restore(home: str, folder: str) -> None:
         if not os.path.isfile(path) or _digest(path) != digest:
             raise StoreUnavailable(f"{path} is not what the backup's index says")
     homes.create(home)
+    for left in (f"{homes.CONTROL}-wal", f"{homes.CONTROL}-shm"):
+        # the log of a database that was here would be replayed into the restored one
+        if os.path.exists(os.path.join(home, left)):
+            os.unlink(os.path.join(home, left))
     for name in files:
         target = os.path.join(home, name)
         shutil.copyfile(os.path.join(folder, name), target)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from phase4 import clock
-from phase4.errors import Phase4Error, StoreUnavailable, WriteFailed
+from phase4.errors import Phase4Error, RequestIdReused, StoreUnavailable, WriteFailed
 from phase4.store import home as homes
 from phase4.store import stops
 from phase4.store.control import Change, ControlStore, FlagRow
@@ -61,7 +61,11 @@ def record_pending(store: ControlStore) -> list[Stop]:
     """Record every stop file that is left over, and lift it; return them."""
     found = stops.pending(store.home)
     for order in found:
-        _recorded(store, order)
+        try:
+            _recorded(store, order)
+        except RequestIdReused:  # another command has this name: the order is another one all the same
+            _recorded(store, order._replace(request_id=f"{order.request_id}-emergency"))
+            stops.lift(store.home, order.request_id)
     return found
 
 
@@ -108,6 +112,8 @@ def _wait_for(handle: int) -> None:
 
 
 def _recorded(store: ControlStore, order: Stop) -> Stopped:
+    order = order._replace(reason=order.reason.encode("utf-8", "replace").decode())  # an odd terminal's bytes
+
     def work(change: Change) -> dict[str, Any]:
         everything = order.flag_key == EVERYTHING
         # a name that no flag has, given while the database could not be asked, is recorded as what it is
@@ -123,7 +129,8 @@ def _recorded(store: ControlStore, order: Stop) -> Stopped:
     arguments = {"flag": order.flag_key, "reason": order.reason, "rollback": order.rolls_back}
     reply = store.execute("emergency", arguments, work, actor=order.actor, request_id=order.request_id)
     stops.lift(store.home, order.request_id)
-    if not any(left.flag_key == EVERYTHING for left in stops.pending(store.home)):
+    # the stop word of an order that left no file is lifted by an order about everything, and by no other
+    if order.flag_key == EVERYTHING and not any(left.flag_key == EVERYTHING for left in stops.pending(store.home)):
         store.epoch.clear()
     store.epoch.nudge()
     return Stopped(reply.data["flags"], reply.data["plans"], is_recorded=True, problem=None)

@@ -40,7 +40,7 @@ def enable(
                 hint=f'flags enable {flag_key} --release --reason "TEXT"',
             )
         plan = store.live_plan(flag.id)
-        resumed = plan if plan is not None and _resume(change, plan) else None
+        resumed = plan if plan is not None and _resume(change, plan, reason) else None
         if resumed is not None:
             flag, before = store.flag(flag_key), flag
         else:
@@ -96,7 +96,7 @@ def set_percentage(
             return _reply(flag, flag, None)
         if percentage > flag.percentage:
             _may_raise(flag, plan, percentage, maximum)
-        elif plan is not None and _interrupt(change, plan, percentage, reason):
+        elif plan is not None and flag.enabled and _interrupt(change, plan, percentage, reason):
             return _reply(flag, store.flag(flag_key), plan)
         return _reply(flag, change.set_flag(flag, "percentage_set", reason, percentage=percentage), None)
 
@@ -119,7 +119,7 @@ def _may_raise(flag: FlagRow, plan: PlanRow | None, percentage: float, maximum: 
         )
 
 
-def _resume(change: Change, row: PlanRow) -> bool:
+def _resume(change: Change, row: PlanRow, reason: str | None) -> bool:
     """Let a plan go on that was paused by switching its flag off or lowering it; return whether there was one."""
     from phase4.rollout import commands
     from phase4.rollout.events import PauseReason
@@ -128,7 +128,7 @@ def _resume(change: Change, row: PlanRow) -> bool:
     plan, state = rollouts.plan_of(row), rollouts.state_of(change.store, row.plan_id)
     if state.pause_reason not in {PauseReason.FLAG_DISABLED, PauseReason.LOWERED}:
         return False
-    rollouts.record(change, row, state.seq + 1, commands.resume(plan, state, change.now_ms))
+    rollouts.record(change, row, state.seq + 1, commands.resume(plan, state, change.now_ms), reason=reason)
     return True
 
 

@@ -6,6 +6,7 @@ a recorded command, never by age. Until a writer records it, it is the record.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from phase4.errors import WriteFailed
 from phase4.store import home as homes
 
 EVERYTHING = "*"
+_TYPES = [str, str, str, int, bool]
+"""Of a stop file's values, in the order of `Stop` after the request id."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Stop(NamedTuple):
@@ -39,12 +43,14 @@ def write(home: str, stop: Stop) -> str:
     """
     try:
         return _write(home, stop)
-    except OSError:
-        try:
-            os.unlink(os.path.join(home, homes.RESERVE))
-            return _write(home, stop)
-        except OSError as error:
-            raise WriteFailed(f"no stop file could be written in {home}: {error.strerror}") from error
+    except OSError as error:
+        if error.errno in _FULL:
+            try:
+                os.unlink(os.path.join(home, homes.RESERVE))
+                return _write(home, stop)
+            except OSError:
+                pass  # the first error says what is wrong
+        raise WriteFailed(f"no stop file could be written in {home}: {error.strerror}") from error
 
 
 def pending(home: str) -> list[Stop]:
@@ -54,7 +60,8 @@ def pending(home: str) -> list[Stop]:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
     except OSError:
         return []
-    return sorted((_read(os.path.join(folder, name)) for name in names), key=lambda stop: (stop.at_ms, stop.request_id))
+    found = [stop for name in names if (stop := _read(os.path.join(folder, name))) is not None]
+    return sorted(found, key=lambda stop: (stop.at_ms, stop.request_id))
 
 
 def lift(home: str, request_id: str) -> None:
@@ -84,16 +91,21 @@ def _write(home: str, stop: Stop) -> str:
     return target
 
 
-def _read(path: str) -> Stop:
+def _read(path: str) -> Stop | None:
+    """Return what a stop file orders; None if it is gone, lifted since the folder was listed."""
     name = os.path.basename(path).removesuffix(".json")
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)
         values = [document[field] for field in Stop._fields[1:]]
-        return Stop(name, *values)
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        values = []
+    if [type(value) for value in values] != _TYPES:
         # whoever wrote it wanted something off; which flag is not known
         return Stop(name, EVERYTHING, f"unreadable stop file {name}", "unknown", 0, rolls_back=False)
+    return Stop(name, *values)
 
 
 def _sync(folder: str) -> None:

@@ -401,6 +401,26 @@ def test_an_emergency_that_cannot_be_recorded_succeeds_with_a_warning(home, stor
     assert "switched off; recording pending" in answer["warnings"][0]
 
 
+def test_an_emergency_works_where_the_database_is_deleted(home, store, evaluator):
+    store.close()
+    for path in control_files(home):
+        path.unlink()
+    done = phase4(home, "emergency", "disable", "fire")
+    assert (done.returncode, asked(evaluator)) == (0, False)
+    assert "recording pending" in done.stderr
+
+
+@pytest.mark.parametrize("flag_key", [SEARCH, "serach"])
+def test_a_rollback_whose_flag_could_not_be_looked_up_keeps_no_other_command(home, store, flag_key, tmp_path):
+    care.backup(store, str(tmp_path / "backup"))
+    store.close()
+    (home / "control.db").write_bytes(b"no database" * 500)
+    first = phase4(home, "emergency", "rollback", flag_key, "fire")
+    Deleted(home, tmp_path / "backup").repair()
+    second = phase4(home, "flags", "list")
+    assert (first.returncode, second.returncode, stops.pending(str(home))) == (0, 0, [])
+
+
 def test_the_next_command_records_an_emergency_that_was_left_over(home, store):
     row = started(store)
     stops.write(str(home), Stop("fire-1", EVERYTHING, "fire", "ana", START, rolls_back=True))

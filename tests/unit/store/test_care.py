@@ -315,6 +315,10 @@ def test_a_restored_home_has_the_version_of_the_backup(store, restored):
     assert restored.version == store.version
 
 
+def test_a_restored_home_is_clean(restored):
+    assert care.findings(restored) == []
+
+
 def test_a_restored_home_is_for_the_owner_alone(restored, empty):
     assert homes.findings(str(empty)) == []
 

@@ -764,6 +764,12 @@ def test_a_lease_that_changes_hands_has_a_new_fence(store):
     assert store.row("SELECT holder, fence FROM lease") == ("b", 2)
 
 
+def test_a_heartbeat_is_no_change(store):
+    before = store.version, store.epoch.version, store.rows("SELECT request_id FROM command")
+    lease(store, "a", 1_000)
+    assert (store.version, store.epoch.version, store.rows("SELECT request_id FROM command")) == before
+
+
 def test_a_lease_is_no_entry_of_the_audit_log(store):
     before = store.audit()
     lease(store, "a", 1_000)

@@ -236,6 +236,20 @@ def test_an_unreadable_stop_file_is_recorded_as_a_stop_of_everything(home, store
     assert store.flag(SEARCH).held_reason == "unreadable stop file torn"
 
 
+def test_a_stop_of_a_flag_that_is_not_there_is_recorded_as_what_it_is(home, store):
+    stops.write(store.home, ROLL_BACK_SEARCH._replace(flag_key="serach"))
+    emergency.record_pending(store)
+    assert (stops.pending(store.home), [alert.severity for alert in store.alerts()]) == ([], ["critical"])
+    assert store.flag(SEARCH).enabled
+
+
+def test_a_stop_of_a_flag_that_is_not_there_does_not_keep_the_others(store):
+    stops.write(store.home, ORDER._replace(request_id="a", at_ms=1, flag_key="serach"))
+    stops.write(store.home, ORDER._replace(request_id="b", at_ms=2))
+    emergency.record_pending(store)
+    assert store.flag(SEARCH).held == "emergency"
+
+
 def test_without_stops_there_is_nothing_to_record(store):
     before = dump(store)
     assert emergency.record_pending(store) == []

@@ -144,6 +144,17 @@ def test_a_plan_that_goes_on_begins_its_clocks_anew(store, clock):
     assert state_of(store).elapsed_ms(clock.now()) == 0
 
 
+def test_enable_goes_on_with_a_plan_that_lowering_has_paused(store):
+    started(store)
+    rollout(store, 3.0, CHECKOUT)
+    enable(store, CHECKOUT)
+    assert (state_of(store).phase, store.flag(CHECKOUT).percentage, store.flag(CHECKOUT).entry) == (
+        "PROGRESSING",
+        5.0,
+        2,
+    )
+
+
 def test_enable_names_the_plan_that_goes_on(store):
     started(store)
     disable(store, CHECKOUT)
@@ -210,6 +221,22 @@ def test_a_release_is_in_the_audit_log_with_its_reason(store):
     enable(store, releases=True, reason="fixed")
     leaf = last_leaf(store)
     assert (leaf["reason"], leaf["before"]["held"], leaf["after"]["held"]) == ("fixed", "emergency", None)
+
+
+def test_a_release_of_a_flag_whose_plan_goes_on_lifts_the_hold_too(store):
+    started(store)
+    stop_everything(store)
+    enable(store, CHECKOUT, releases=True, reason="fixed")
+    flag = store.flag(CHECKOUT)
+    assert (state_of(store).phase, flag.enabled, flag.entry) == ("PROGRESSING", True, 2)
+    assert (flag.held, flag.held_reason, flag.held_ms) == (None, None, None)
+
+
+def test_a_release_of_a_flag_whose_plan_goes_on_is_in_the_audit_log_with_its_reason(store):
+    started(store)
+    stop_everything(store)
+    enable(store, CHECKOUT, releases=True, reason="fixed")
+    assert last_leaf(store)["reason"] == "fixed"
 
 
 def test_a_release_of_a_flag_that_nothing_holds_is_an_enable(store):
@@ -423,6 +450,13 @@ def test_an_order_under_the_same_request_id_is_done_once(store, order):
     before = dump(store)
     second = order(store, request_id="r-1")
     assert (second.data, second.is_repeated, dump(store)) == (first.data, True, before)
+
+
+def test_an_order_that_was_already_so_is_not_done_later_under_the_same_request_id(store):
+    first = enable(store, request_id="r-1")
+    disable(store)
+    second = enable(store, request_id="r-1")  # a retry that comes late
+    assert (second.is_repeated, second.data, store.flag(SEARCH).enabled) == (True, first.data, False)
 
 
 @pytest.mark.parametrize(
