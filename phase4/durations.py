@@ -6,7 +6,6 @@ import re
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")
-SECOND_MS = 1_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 LONGEST_MS = 36_525 * DAY_MS

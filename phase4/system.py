@@ -96,9 +96,10 @@ class Phase4System:
         self._next_look = clock.monotonic() + LOOK_S
         try:
             files = self._files_now()
-            if files != self._files:  # the home was restored, or its database is gone: what is open is another one
-                self.close()
-                self._files = files
+            if files[:-1] != self._files[:-1]:  # the home was restored: what is open is another one
+                self._drop_connection()
+                self._epoch = None  # not closed: another thread may be looking at its words
+            self._files = files
             epoch, connection = self._opened()
             # the words are read before the rows: a change in between is seen as a difference at the next evaluation
             seen, changes = epoch.version, _changes(connection)
@@ -119,7 +120,8 @@ class Phase4System:
 
     def _fresh(self) -> bool:
         """Bring the snapshot up to date where something moved; return whether there is one."""
-        rang = self._epoch is not None and self._epoch.words[0] != self._seen
+        epoch = self._epoch  # another thread may take it away
+        rang = epoch is not None and epoch.words[0] != self._seen
         if rang or clock.monotonic() >= self._next_look:
             self._next_look = clock.monotonic() + LOOK_S
             if rang or self._flags is None or self.is_stale or self._moved():

@@ -28,9 +28,6 @@ FAIL_RATIOS = (1.15, 1.35, 1.6, 2.0, 3.0, 5.0, 10.0, 30.0)
 PASS_RATIOS = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9)
 """Alternatives of the PASS side, as multiples of p0 or of the pass ratio."""
 
-KERNEL = "rge1"
-"""Name of grid, weights and formulas together. A stored state of another kernel is not continued."""
-
 E_CAP = 1e300
 LOG_E_CAP = math.log(E_CAP)
 EXPONENT_CAP = 700.0

@@ -23,9 +23,6 @@ class OutcomeSet(StrEnum):
     INVALID = "invalid"
 
 
-USER_COUNTS = ("risk_n", "risk_x", "first_n", "first_x")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """Counts of one closed tick for one flag, entry and arm.
@@ -88,8 +85,6 @@ class Observation:
 
 
 COLUMNS = tuple(f.name for f in fields(Observation))
-COUNT_COLUMNS = ("ok", "error", "timeout", "invalid", "late")
-USER_COLUMNS = tuple(f"{outcome_set}_{count}" for outcome_set in OutcomeSet for count in USER_COUNTS)
 
 
 class Counts(Protocol):

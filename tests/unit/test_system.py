@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -471,3 +472,33 @@ def test_the_answers_for_asyncio_are_the_same(system):
         return await asking.is_feature_enabled(SEARCH, USER), await asking.evaluate(CHECKOUT, USER)
 
     assert asyncio.run(ask()) == (True, system.evaluate(CHECKOUT, USER))
+
+
+# --------------------------------------------------------------------------------------------- threads
+def test_threads_that_ask_while_stop_files_and_homes_come_and_go_never_get_an_error(home, system, tmp_path):
+    """A thread that loads must not take away what another one is looking at."""
+    errors, is_over = [], threading.Event()
+
+    def ask():
+        while not is_over.is_set():
+            try:
+                system.is_feature_enabled(SEARCH, USER)
+                system.evaluate(CHECKOUT, USER)
+            except BaseException as error:  # noqa: BLE001  whatever it is, it is what the test looks at
+                errors.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(15):
+        stops.write(str(home), STOP._replace(request_id=f"r{number}", flag_key=CHECKOUT))
+        replaced = tmp_path / "epoch"
+        replaced.write_bytes((number + 1).to_bytes(8, "little") + bytes(56))
+        replaced.replace(home / "epoch")
+        system.refresh()
+        stops.lift(str(home), f"r{number}")
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -318,9 +319,10 @@ def test_a_home_with_a_stop_that_cannot_be_recorded_can_still_be_looked_at(home,
     stops.write(str(home), STOP)
     for path in home.glob("control.db*"):
         path.chmod(0o400)
-    prefix = (
-        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    )
+    powerless = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root can write to every file, and setpriv is not there to change that")
+    prefix = powerless if os.geteuid() == 0 else []
     assert phase4(home, "flags", "list", prefix=prefix).returncode == 0
 
 
