@@ -17,6 +17,8 @@ def add_parsers(commands: Any) -> None:
     create.add_argument("--file", metavar="PLAN", help="a plan file (TOML); default: the guide's plan")
     create.add_argument("--accelerate", action="store_true", help="drop the planned times, keep the watched ones")
     create.add_argument("--replace", action="store_true", help="cancel the flag's live plan first")
+    create.add_argument("--rehearsal", metavar="RUN", help="the rehearsal that the live run is compared with")
+    create.add_argument("--strict", action="store_true", help="refuse a plan that cannot reach a verdict in its time")
     status = group.add("status", "where plans are, and what they wait for", "rollout status")
     status.add_argument("plan", metavar="PLAN", nargs="?", help="id of one plan; default: all")
     status.add_argument("--watch", action="store_true", help="show it again after every change, until Ctrl-C")

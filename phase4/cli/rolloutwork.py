@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from phase4.cli.console import Console
 from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
 from phase4.durations import show
-from phase4.errors import FlagHeld, NotPermitted, PercentageMax, PlanInvalid, PlanLive, Refused, UsageError
-from phase4.rollout import commands, events
-from phase4.rollout.events import Event
+from phase4.errors import NotBuilt, PlanInvalid, Refused, UsageError
 from phase4.rollout.plan import Limits, RolloutPlan, parse_plan
 from phase4.rollout.state import RolloutState
-from phase4.store import rollouts
-from phase4.store.control import Change, ControlStore, FlagRow, PlanRow
+from phase4.store import plans, rollouts
+from phase4.store.control import ControlStore, FlagRow, Reply
+from phase4.store.plans import Ordered
 
 UNSIGNED = "unsigned: approvals carry the user's name and no signature yet"
 
@@ -31,33 +30,16 @@ def create(args: Any, console: Console, store: ControlStore) -> int:
     """Make a pending plan."""
     from phase4.config.plan_defaults import PlanDefaults
 
+    if args.rehearsal is not None or args.strict:
+        option = "--strict" if args.strict else "--rehearsal"
+        raise NotBuilt(f"rollout create {option} needs the planning figures, which this version does not have yet")
     defaults = PlanDefaults.of(settings_of(store))
-    flag = store.flag(args.flag)
-    plan = _plan(args, flag, store, defaults)
-    highest = max(stage.percentage for stage in plan.stages)
-    if highest > defaults.percentage_max:
-        raise PercentageMax(
-            f"the plan reaches {highest:g} %, this environment allows {defaults.percentage_max:g} %",
-            hint="ROLLOUT_MAX_PERCENTAGE sets it",
-        )
-
-    def work(change: Change) -> dict[str, Any]:
-        live = store.live_plan(flag.id)
-        if live is not None and live.digest == plan.digest and rollouts.state_of(store, live.plan_id).stage < 0:
-            return {"plan": live.plan_id, "made": False}
-        if live is not None and not args.replace:
-            raise PlanLive(f"{live.plan_id} is live", hint=f"rollout create {args.flag} --replace cancels it first")
-        if live is not None:
-            state = rollouts.state_of(store, live.plan_id)
-            event = commands.cancel(state, f"replaced by {plan.plan_id}", change.now_ms)
-            rollouts.record(change, live, state.seq + 1, event)
-        change.add_plan(rollouts.row_of(plan, flag, created_ms=change.now_ms, created_by=change.actor))
-        return {"plan": plan.plan_id, "made": True}
-
-    reply = store.execute(
-        "rollout create",
-        {"flag": args.flag, "digest": plan.digest, "replace": args.replace},
-        work,
+    reply, plan = plans.create(
+        store,
+        args.flag,
+        lambda flag, number: _plan(args, flag, number, defaults),
+        maximum=defaults.percentage_max,
+        replaces=args.replace,
         actor=order.actor(),
         request_id=order.request_id(args),
     )
@@ -78,19 +60,10 @@ def start(args: Any, console: Console, store: ControlStore) -> int:
     """Enter the first stage."""
     if not settings_of(store).value("MONITORING_ENABLED"):
         raise Refused("monitoring is off: nobody would watch the rollout", hint="MONITORING_ENABLED=true")
-
-    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event:
-        if flag.held == "emergency":
-            raise FlagHeld(
-                f"{flag.flag_key} is held since emergency: {flag.held_reason}",
-                hint=f'flags enable {flag.flag_key} --release --reason "TEXT"',
-            )
-        return commands.start(plan, state, now_ms)
-
     warnings = []
     if store.lease("collector", order.now()) is None:
         warnings.append("no collector runs, so nothing is observed and nothing is promoted by itself")
-    return _order(args, console, store, "start", event_of, warnings=warnings)
+    return _tell(args, console, plans.start(store, _ordered(args)), warnings=warnings)
 
 
 @with_store
@@ -98,65 +71,38 @@ def approve(args: Any, console: Console, store: ControlStore) -> int:
     """Approve the next stage."""
     if args.override and not args.reason:
         raise UsageError("an override needs a reason", hint=f'rollout approve {args.plan} --override --reason "TEXT"')
-    who = order.actor()
-
-    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event | None:
-        del flag
-        if plan.approvals_required > 1 and store.plan(args.plan).created_by == who:
-            raise NotPermitted(f"{who} made this plan, and two others must approve it")
-        if args.override:
-            return commands.approve_override(plan, state, who, now_ms)
-        return commands.approve(state, who, now_ms)
-
-    return _order(args, console, store, "approve", event_of)
+    return _tell(args, console, plans.approve(store, _ordered(args), overrides=args.override))
 
 
 @with_store
 def reject(args: Any, console: Console, store: ControlStore) -> int:
     """Refuse the next stage."""
-    return _order(args, console, store, "reject", lambda _p, state, _f, at: commands.reject(state, order.actor(), at))
+    return _tell(args, console, plans.reject(store, _ordered(args)))
 
 
 @with_store
 def pause(args: Any, console: Console, store: ControlStore) -> int:
     """Hold a plan."""
-    note = args.reason or f"paused by {order.actor()}"
-    return _order(args, console, store, "pause", lambda _p, state, _f, at: commands.pause(state, note, at))
+    return _tell(args, console, plans.pause(store, _ordered(args)))
 
 
 @with_store
 def resume(args: Any, console: Console, store: ControlStore) -> int:
     """Let a plan go on."""
-
-    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event:
-        if flag.held:
-            raise FlagHeld(
-                f"{flag.flag_key} is held since {flag.held}: {flag.held_reason}",
-                hint=f'flags enable {flag.flag_key} --release --reason "TEXT"',
-            )
-        return commands.resume(plan, state, now_ms)
-
-    return _order(args, console, store, "resume", event_of)
+    return _tell(args, console, plans.resume(store, _ordered(args)))
 
 
 @with_store
 def cancel(args: Any, console: Console, store: ControlStore) -> int:
     """End a plan."""
-    reason = args.reason or f"cancelled by {order.actor()}"
-    return _order(args, console, store, "cancel", lambda _p, state, _f, at: commands.cancel(state, reason, at))
+    return _tell(args, console, plans.cancel(store, _ordered(args)))
 
 
 @with_store
 def rollback(args: Any, console: Console, store: ControlStore) -> int:
     """Switch the feature off."""
-    reason = args.text or args.reason or "manual rollback"
-
-    def event_of(plan: RolloutPlan, state: RolloutState, flag: FlagRow, now_ms: int) -> Event | None:
-        live = store.live_plan(flag.id)
-        newer = live.plan_id if live is not None and live.plan_id != plan.plan_id else None
-        return commands.roll_back(state, reason, now_ms, newer_live=newer)
-
-    return _order(args, console, store, "rollback", event_of)
+    why = args.text or args.reason or "manual rollback"
+    return _tell(args, console, plans.roll_back(store, _ordered(args), why))
 
 
 @with_store
@@ -191,67 +137,29 @@ def history(args: Any, console: Console, store: ControlStore) -> int:
     return 0
 
 
-def _order(
-    args: Any,
-    console: Console,
-    store: ControlStore,
-    command: str,
-    event_of: Callable[[RolloutPlan, RolloutState, FlagRow, int], Event | None],
-    *,
-    warnings: Sequence[str] = (),
-) -> int:
-    """Record the event that a command on one plan leads to, and say where the plan is."""
+def _ordered(args: Any) -> Ordered:
+    return Ordered(args.plan, order.actor(), order.request_id(args), args.reason)
 
-    def work(change: Change) -> dict[str, Any]:
-        row = store.plan(args.plan)
-        flag, plan = store.flag_by_id(row.flag_id), rollouts.plan_of(row)
-        before = rollouts.state_of(store, row.plan_id)
-        event = event_of(plan, before, flag, change.now_ms)
-        if event is not None:
-            rollouts.record(change, row, before.seq + 1, event, reason=args.reason)
-        return _where(store, row, plan, event)
 
-    reply = store.execute(
-        f"rollout {command}",
-        {"plan": args.plan, "reason": args.reason, "text": getattr(args, "text", None)},
-        work,
-        actor=order.actor(),
-        request_id=order.request_id(args),
-    )
+def _tell(args: Any, console: Console, reply: Reply, *, warnings: Sequence[str] = ()) -> int:
+    """Say where a plan is after an order."""
     data = reply.data
     stage = f"stage {data['stage']}/{data['stages']} ({data['percentage']:g} %)" if data["stage"] else "not started"
     already = " (already so)" if data["already"] else ""
     console.line(f"{args.plan}: {data['phase']}, {stage}{already}")
-    if command == "approve":
+    if args.action == "approve":
         entered = data["event"] is not None and data["event"]["kind"] == "stage_entered"
         given = "approved" if entered else f"{data['approvals']} of {data['needed']} approvals"
         console.line(f"{given}; {UNSIGNED}")
-    if command == "rollback" and not data["already"]:
+    if args.action == "rollback" and not data["already"]:
         console.line("Flag off, 0 %, held, alert raised, reason and time recorded.")
     for text in warnings:
         console.warn(text)
-    console.result(f"rollout {command}", data, warnings)
+    console.result(f"rollout {args.action}", data, warnings)
     return 0
 
 
-def _where(store: ControlStore, row: PlanRow, plan: RolloutPlan, event: Event | None) -> dict[str, Any]:
-    state = rollouts.state_of(store, row.plan_id)
-    return {
-        "plan": row.plan_id,
-        "phase": str(state.phase),
-        "stage": state.stage + 1 if state.stage >= 0 else None,
-        "stages": len(plan.stages),
-        "percentage": state.percentage,
-        "event": None if event is None else events.to_json(event),
-        "event_seq": state.seq,
-        "already": event is None,
-        "approvals": len({*state.approvals, *state.overrides}),
-        "needed": plan.approvals_required,
-        "expires_ms": state.approval_expires_ms,
-    }
-
-
-def _plan(args: Any, flag: FlagRow, store: ControlStore, defaults: Any) -> RolloutPlan:
+def _plan(args: Any, flag: FlagRow, number: int, defaults: Any) -> RolloutPlan:
     """Return the plan of the file, or the guide's, under the settings of this moment."""
     limits = Limits(
         error=defaults.error_limit,
@@ -264,7 +172,6 @@ def _plan(args: Any, flag: FlagRow, store: ControlStore, defaults: Any) -> Rollo
     document, source = _document(args.file)
     if args.accelerate and isinstance(document.get("stages"), list):
         document["stages"] = [{**stage, "bake": "0s"} for stage in document["stages"]]
-    number = len(store.plans(flag.id)) + 1
     plan = parse_plan(
         document, flag_key=flag.flag_key, plan_id=f"{flag.flag_key}.{number}", source=source, limits=limits
     )
@@ -330,13 +237,12 @@ def _alpha(plan: RolloutPlan) -> list[dict[str, Any]]:
 
 
 def _status_lines(store: ControlStore, plan_id: str | None) -> tuple[list[str], list[dict[str, Any]]]:
-    rows = [store.plan(plan_id)] if plan_id else [plans[-1] for f in store.flags() if (plans := store.plans(f.id))]
+    rows = [store.plan(plan_id)] if plan_id else [own[-1] for f in store.flags() if (own := store.plans(f.id))]
     lines: list[str] = []
     data = []
     for row in rows:
         plan, state = rollouts.plan_of(row), rollouts.state_of(store, row.plan_id)
-        where = _where(store, row, plan, None)
-        del where["event"], where["already"]
+        where = plans.where(store, row, plan)
         elapsed = state.elapsed_ms(order.now()) if state.entered_ms and state.ended_ms is None else None
         waits = _waits_for(plan, state, elapsed)
         data.append({**where, "flag_key": plan.flag_key, "elapsed_ms": elapsed, "waits_for": waits})

@@ -108,6 +108,19 @@ def resume(plan: RolloutPlan, state: RolloutState, now_ms: int) -> Event:
     return Resumed(at_ms=now_ms, granted_ms=granted)
 
 
+def flag_enabled(plan: RolloutPlan, state: RolloutState, now_ms: int) -> tuple[Event, ...]:
+    """Return what switching the flag on again leads to; empty where the plan does not stand because it was off.
+
+    The stage is entered again. An operator's pause that was there before stands: only `resume` lifts it.
+    """
+    if state.pause_reason not in _RESTARTING:
+        return ()
+    again = enter(plan, state, state.stage, EntryCause.RESTARTED, now_ms)
+    if state.operator_note is None:
+        return (again,)
+    return again, Paused(at_ms=now_ms, reason=PauseReason.OPERATOR, note=state.operator_note)
+
+
 def cancel(state: RolloutState, reason: str, now_ms: int) -> Event:
     """Return the end of the plan; the flag keeps its percentage."""
     _require(state, "cancel")

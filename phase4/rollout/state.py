@@ -53,6 +53,8 @@ class RolloutState:
     """Time in this entry spent in pauses that are over."""
     paused_at_ms: int | None = None
     pause_reason: PauseReason | None = None
+    operator_note: str | None = None
+    """Note of an operator's pause; switching the flag off on top of it does not lift it."""
     granted_ms: int = 0
     """Time added to max_duration by resuming after it."""
     approvals: tuple[str, ...] = ()
@@ -98,6 +100,7 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
                 percentage=_paused_percentage(state, event),
                 paused_at_ms=event.at_ms if state.paused_at_ms is None else state.paused_at_ms,
                 pause_reason=event.reason,
+                operator_note=event.note if event.reason is PauseReason.OPERATOR else state.operator_note,
                 approvals=(),
                 approval_expires_ms=None,
                 seq=seq,
@@ -110,6 +113,7 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
                 paused_ms=state.paused_ms + event.at_ms - since,
                 paused_at_ms=None,
                 pause_reason=None,
+                operator_note=None,
                 granted_ms=state.granted_ms + event.granted_ms,
                 seq=seq,
             )

@@ -19,6 +19,7 @@ from phase4.digests import hexdigest
 from phase4.errors import (
     AlertNotFound,
     FlagNotFound,
+    PlanLive,
     PlanNotFound,
     RequestIdReused,
     SchemaTooNew,
@@ -34,6 +35,7 @@ SCHEMA = 1
 BUSY_MS = 5_000
 BEGIN_LOOK_S = 0.0005
 LEAF_SCHEMA = 1
+NOTICE_SCHEMA = 1
 _SCHEMA_FOLDER = os.path.join(os.path.dirname(__file__), "schema", "control")
 
 
@@ -143,7 +145,7 @@ def connect(path: str, *, busy_ms: int = BUSY_MS, read_only: bool = False) -> sq
     )
     try:
         if not read_only:
-            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL").fetchall(), busy_ms)
             connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
@@ -281,6 +283,17 @@ class ControlStore:
         rows = self.rows(f"SELECT {_columns(AlertRow)} FROM alert {where} ORDER BY last_seen_ms DESC, id DESC", *values)
         return [AlertRow(*row) for row in rows]
 
+    def alert(self, alert_id: int) -> AlertRow:
+        """Return an alert.
+
+        Raises:
+            AlertNotFound: there is none with that id.
+        """
+        rows = self.rows(f"SELECT {_columns(AlertRow)} FROM alert WHERE id = ?", alert_id)
+        if not rows:
+            raise AlertNotFound(f"no alert {alert_id}", hint="phase4 alerts list --all")
+        return AlertRow(*rows[0])
+
     def lease(self, name: str, now_ms: int) -> str | None:
         """Return who holds a lease now, for example the collector's."""
         rows = self.rows("SELECT holder FROM lease WHERE name = ? AND expires_ms > ?", name, now_ms)
@@ -341,16 +354,7 @@ class ControlStore:
 
         Among 8 writers those left one emergency in 30 waiting for more than 2 s; this way the longest was 26 ms.
         """
-        until = clock.monotonic() + self._busy_ms / 1000
-        while True:
-            try:
-                self.connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or clock.monotonic() >= until:
-                    raise
-                clock.wait(BEGIN_LOOK_S)
-            else:
-                return
+        _patiently(lambda: self.connection.execute("BEGIN IMMEDIATE"), self._busy_ms)
 
     def _migrate(self) -> None:
         found = self.row("PRAGMA user_version")[0]
@@ -419,7 +423,14 @@ class Change:
         return changed
 
     def add_plan(self, plan: PlanRow) -> None:
-        """Keep a plan; the database refuses a second live one for the flag."""
+        """Keep a plan.
+
+        Raises:
+            PlanLive: the flag has a live one.
+        """
+        live = self.store.live_plan(plan.flag_id)
+        if live is not None and plan.ended_ms is None:
+            raise PlanLive(f"{live.plan_id} is live")
         marks = ", ".join("?" * len(plan))
         self._run(f"INSERT INTO plan({_columns(PlanRow)}) VALUES ({marks})", plan)
         self.audit("plan_created", plan.plan_id, before=None, after={"digest": plan.digest}, reason=None)
@@ -447,8 +458,20 @@ class Change:
         flag: FlagRow | None = None,
         plan_id: str | None = None,
         data: Mapping[str, Any] | None = None,
+        notifies: bool | None = None,
     ) -> int:
-        """Open an alert, or count one more of an open one; return its id."""
+        """Open an alert, or count one more of an open one; return its id.
+
+        Args:
+            type_: As operations has them: rollback, system_health, rollout and so on.
+            severity: critical, high, medium or low.
+            message: One line for people.
+            rule: What held; together with type and flag it says whether this is an open alert once more.
+            flag: The flag it is about.
+            plan_id: The plan it is about.
+            data: Details, plain values without floats.
+            notifies: Whether a notice goes out; by default of critical and high ones.
+        """
         flag_key = flag.flag_key if flag else None
         fingerprint = hexdigest(canonical([type_, flag_key, rule]).encode())[:12]
         found = self.store.rows("SELECT id FROM alert WHERE fingerprint = ? AND resolved_ms IS NULL", fingerprint)
@@ -466,13 +489,37 @@ class Change:
         )
         alert_id = cursor.lastrowid
         assert alert_id is not None
-        if severity in {"critical", "high"}:
-            body = canonical({"alert": alert_id, "type": type_, "severity": severity, "text": message})
-            self._run(
-                "INSERT INTO outbox(alert_id, event, body, created_ms, next_ms) VALUES (?, 'opened', ?, ?, ?)",
-                (alert_id, body, self.now_ms, self.now_ms),
-            )
+        if severity in {"critical", "high"} if notifies is None else notifies:
+            self.notice(alert_id, "opened")
         return alert_id
+
+    def notice(self, alert_id: int, event: str) -> None:
+        """Put a notice of an alert into the outbox: opened, repeat or resolved. It is sent after COMMIT."""
+        alert = self.store.alert(alert_id)
+        flag_key = self.store.flag_by_id(alert.flag_id).flag_key if alert.flag_id is not None else None
+        body = canonical(
+            {
+                "schema": NOTICE_SCHEMA,
+                "event": event,
+                "id": alert_id,
+                "fingerprint": alert.fingerprint,
+                "type": alert.type,
+                "severity": alert.severity,
+                "flag_key": flag_key,
+                "plan": alert.plan_id,
+                "rule": alert.rule,
+                "message": alert.message,
+                "count": alert.times,
+                "first_seen_ms": alert.first_seen_ms,
+                "last_seen_ms": alert.last_seen_ms,
+                "text": f"[{alert.severity}] {event}: {alert.message}",
+            }
+        )
+        self._run(
+            "INSERT INTO outbox(alert_id, event, body, created_ms, next_ms) VALUES (?, ?, ?, ?, ?)",
+            (alert_id, event, body, self.now_ms, self.now_ms),
+        )
+        self._is_touched = True
 
     def resolve_alert(self, alert_id: int, reason: str) -> bool:
         """Close an alert; False if it is closed already.
@@ -480,18 +527,21 @@ class Change:
         Raises:
             AlertNotFound: there is none with that id.
         """
-        return self._mark_alert(alert_id, "alert_resolved", reason, "resolved_ms = ?, resolved_by = ?, resolution = ?")
+        assignments = "resolved_ms = ?, resolved_by = ?, resolution = ?"
+        if not self._mark_alert(alert_id, "alert_resolved", reason, assignments):
+            return False
+        if self.store.rows("SELECT 1 FROM outbox WHERE alert_id = ? LIMIT 1", alert_id):
+            self.notice(alert_id, "resolved")  # whoever heard of it hears that it is over
+        return True
 
     def acknowledge_alert(self, alert_id: int, reason: str) -> bool:
         """Say that somebody looks after an alert; it stays open. False if it is acknowledged or closed already."""
         return self._mark_alert(alert_id, "alert_acknowledged", reason, "acknowledged_ms = ?, acknowledged_by = ?")
 
     def _mark_alert(self, alert_id: int, action: str, reason: str, assignments: str) -> bool:
+        alert = self.store.alert(alert_id)
         column = assignments.split(" ", 1)[0]
-        found = self.store.rows(f"SELECT {column}, resolved_ms FROM alert WHERE id = ?", alert_id)
-        if not found:
-            raise AlertNotFound(f"no alert {alert_id}", hint="phase4 alerts list --all")
-        if any(value is not None for value in found[0]):
+        if alert.resolved_ms is not None or getattr(alert, column) is not None:
             return False
         values = (self.now_ms, self.actor, reason)[: assignments.count("?")]
         self._run(f"UPDATE alert SET {assignments} WHERE id = ?", (*values, alert_id))
@@ -558,6 +608,20 @@ class Change:
             return None
         self._run("UPDATE meta SET v = v + 1 WHERE k = 'version'")
         return self.store.version
+
+
+def _patiently(work: Callable[[], object], busy_ms: int) -> None:
+    """Do what another process's lock may refuse, again and again for `busy_ms`."""
+    until = clock.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or clock.monotonic() >= until:
+                raise
+            clock.wait(BEGIN_LOOK_S)
+        else:
+            return
 
 
 def _known_reply(row: tuple[str, str], digest: str, request_id: str) -> Reply:

@@ -122,14 +122,13 @@ def _may_raise(flag: FlagRow, plan: PlanRow | None, percentage: float, maximum: 
 def _resume(change: Change, row: PlanRow, reason: str | None) -> bool:
     """Let a plan go on that was paused by switching its flag off or lowering it; return whether there was one."""
     from phase4.rollout import commands
-    from phase4.rollout.events import PauseReason
     from phase4.store import rollouts
 
     plan, state = rollouts.plan_of(row), rollouts.state_of(change.store, row.plan_id)
-    if state.pause_reason not in {PauseReason.FLAG_DISABLED, PauseReason.LOWERED}:
-        return False
-    rollouts.record(change, row, state.seq + 1, commands.resume(plan, state, change.now_ms), reason=reason)
-    return True
+    following = commands.flag_enabled(plan, state, change.now_ms)
+    for number, event in enumerate(following, state.seq + 1):
+        rollouts.record(change, row, number, event, reason=reason)
+    return bool(following)
 
 
 def _interrupt(change: Change, row: PlanRow, percentage: float | None, reason: str | None) -> bool:

@@ -145,18 +145,23 @@ def _why(event: Event) -> str | None:
 
 
 def _raise_alert(change: Change, row: PlanRow, flag: FlagRow, event: Event) -> None:
+    about: dict[str, Any] = {"flag": flag, "plan_id": row.plan_id}
     match event:
         case RolledBack():
             text = f"{flag.flag_key} rolled back: {event.reason}"
-            change.alert("rollback", "critical", text, rule=row.plan_id, flag=flag, plan_id=row.plan_id)
+            change.alert("rollback", "critical", text, rule=row.plan_id, **about)
         case Paused(reason=PauseReason.MAX_DURATION):
             text = f"{row.plan_id} reached its longest time in this stage: {event.note}"
-            change.alert("rollout", "medium", text, rule=f"max_duration {row.plan_id}", flag=flag, plan_id=row.plan_id)
+            rule = f"max_duration {row.plan_id}"
+            change.alert("rollout", "medium", text, rule=rule, notifies=True, **about)
+        case StageEntered():
+            text = f"{row.plan_id} entered stage {event.stage + 1} ({event.percentage:g} %)"
+            change.alert("rollout", "low", text, rule=f"entered {row.plan_id} {event.entry}", **about)
         case ApprovalRequested():
             text = f"{row.plan_id} asks approval for stage {event.stage + 1}"
-            change.alert("rollout", "low", text, rule=f"approval {row.plan_id}", flag=flag, plan_id=row.plan_id)
+            change.alert("rollout", "low", text, rule=f"approval {row.plan_id}", notifies=True, **about)
         case Completed():
             text = f"{row.plan_id} completed"
-            change.alert("rollout", "low", text, rule=f"completed {row.plan_id}", flag=flag, plan_id=row.plan_id)
+            change.alert("rollout", "low", text, rule=f"completed {row.plan_id}", notifies=True, **about)
         case _:
             return

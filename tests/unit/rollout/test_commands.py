@@ -13,7 +13,7 @@ from phase4.rollout.events import (
     RolledBack,
     StageEntered,
 )
-from phase4.rollout.state import Phase, evolve
+from phase4.rollout.state import Phase, evolve, replay
 from tests.unit.rollout.steps import LONGEST, PENDING, at, awaiting, entered, plan, progressing
 
 NOW = at(60)
@@ -282,3 +282,37 @@ def test_an_ended_plan_without_a_newer_one_is_rolled_back(phase):
 
 def test_entries_of_a_flag_are_numbered_on_from_plan_to_plan():
     assert commands.start(plan(first_entry=8), PENDING, NOW).entry == 8
+
+
+# --------------------------------------------------------------------------------------------- a pause under a pause
+def _after(*happened):
+    return replay([StageEntered(at_ms=0, stage=0, entry=1, percentage=5.0, cause=EntryCause.START), *happened])
+
+
+def _off(at_ms):
+    return Paused(at_ms=at_ms, reason=PauseReason.FLAG_DISABLED, note="flag disabled")
+
+
+def test_a_flag_that_is_switched_on_again_lets_its_plan_go_on():
+    following = commands.flag_enabled(plan(), _after(_off(10)), 20)
+    assert [event.kind for event in following] == ["stage_entered"]
+
+
+def test_a_pause_of_an_operator_stands_when_the_flag_was_off_and_is_on_again():
+    waiting = Paused(at_ms=5, reason=PauseReason.OPERATOR, note="lunch")
+    state = _after(waiting, _off(10))
+    for event in commands.flag_enabled(plan(), state, 20):
+        state = evolve(state, event)
+    assert (state.phase, state.pause_reason, state.percentage, state.entry) == (Phase.PAUSED, "operator", 5.0, 2)
+    assert state.operator_note == "lunch"
+    assert evolve(state, commands.resume(plan(), state, 30)).phase is Phase.PROGRESSING
+
+
+def test_a_resume_by_hand_lifts_both_pauses():
+    state = _after(Paused(at_ms=5, reason=PauseReason.OPERATOR, note="lunch"), _off(10))
+    state = evolve(state, commands.resume(plan(), state, 20))
+    assert (state.phase, state.operator_note, state.percentage) == (Phase.PROGRESSING, None, 5.0)
+
+
+def test_switching_a_flag_on_is_nothing_to_a_plan_that_stands_for_another_reason():
+    assert commands.flag_enabled(plan(), _after(Paused(at_ms=5, reason=PauseReason.OPERATOR, note="x")), 20) == ()

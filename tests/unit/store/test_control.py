@@ -491,7 +491,24 @@ def test_a_notice_says_what_happened(store):
         "SELECT alert_id, event, body, created_ms, done_ms FROM outbox"
     )
     assert (alert_id, event, created_ms, done_ms) == (alert.id, "opened", START, None)
-    assert json.loads(body) == {"alert": alert.id, "type": "coverage", "severity": "high", "text": "target missed"}
+    told = json.loads(body)
+    assert {name: told[name] for name in ("schema", "event", "id", "type", "severity", "rule", "count")} == {
+        "schema": 1,
+        "event": "opened",
+        "id": alert.id,
+        "type": "coverage",
+        "severity": "high",
+        "rule": alert.rule,
+        "count": 1,
+    }
+    assert (told["message"], told["text"]) == ("target missed", "[high] opened: target missed")
+
+
+@pytest.mark.parametrize(("severity", "events"), [("high", ["opened", "resolved"]), ("low", [])])
+def test_whoever_heard_of_an_alert_hears_that_it_is_over(store, severity, events):
+    alert = raise_alert(store, severity=severity)
+    change(store, lambda making: making.resolve_alert(alert.id, "seen to"))
+    assert [row[0] for row in store.rows("SELECT event FROM outbox ORDER BY id")] == events
 
 
 def test_a_critical_rule_that_holds_again_sends_no_second_notice(store):

@@ -78,7 +78,7 @@ def test_an_emergency_that_is_recorded_leaves_no_stop(store):
 
 def test_an_emergency_is_one_critical_alert_and_one_notice(store, row):
     stop(store)
-    (alert,) = store.alerts()
+    (alert,) = store.alerts("critical")
     assert (alert.type, alert.severity, alert.message) == ("rollback", "critical", "emergency: checkout is on fire")
     assert store.row("SELECT count(*) FROM outbox") == (1,)
 
@@ -129,7 +129,10 @@ def test_the_same_emergency_again_changes_nothing(store, row):
 def test_another_emergency_is_another_alert(store):
     stop(store)
     stop(store, ORDER._replace(request_id="fire-2", reason="still"))
-    assert [alert.message for alert in store.alerts()] == ["emergency: still", "emergency: checkout is on fire"]
+    assert [alert.message for alert in store.alerts("critical")] == [
+        "emergency: still",
+        "emergency: checkout is on fire",
+    ]
 
 
 def test_the_newest_emergency_says_why_a_flag_is_held(store):
@@ -161,12 +164,12 @@ def test_a_rollback_of_everything_rolls_pending_plans_back_too(store):
 def test_each_plan_that_is_rolled_back_raises_its_alert(store, row):
     started(store, plan(SEARCH))
     stop(store, ROLL_BACK)
-    assert sorted(alert.plan_id for alert in store.alerts()) == ["checkout.1", "search.1"]
+    assert sorted(alert.plan_id for alert in store.alerts("critical")) == ["checkout.1", "search.1"]
 
 
 def test_a_rollback_of_everything_without_plans_is_one_alert(store):
     stop(store, ROLL_BACK)
-    assert [alert.severity for alert in store.alerts()] == ["critical"]
+    assert [alert.severity for alert in store.alerts("critical")] == ["critical"]
 
 
 # --------------------------------------------------------------------------------------------- one flag rolled back
@@ -178,12 +181,12 @@ def test_a_rollback_of_one_flag_leaves_the_others(store, row):
 
 def test_a_rollback_of_a_flag_without_a_plan_is_one_alert(store):
     stop(store, ROLL_BACK_SEARCH)
-    assert [alert.message for alert in store.alerts()] == ["emergency: checkout is on fire"]
+    assert [alert.message for alert in store.alerts("critical")] == ["emergency: checkout is on fire"]
 
 
 def test_a_rollback_of_a_flag_with_a_plan_is_one_alert(store, row):
     stop(store, ROLL_BACK._replace(flag_key=CHECKOUT))
-    assert [alert.message for alert in store.alerts()] == ["checkout rolled back: checkout is on fire"]
+    assert [alert.message for alert in store.alerts("critical")] == ["checkout rolled back: checkout is on fire"]
 
 
 # --------------------------------------------------------------------------------------------- recorded later
@@ -203,7 +206,7 @@ def test_a_stop_is_recorded_once(store, row):
     for _ in range(3):
         stops.write(store.home, ORDER)
         emergency.record_pending(store)
-    assert [alert.times for alert in store.alerts()] == [1]
+    assert [alert.times for alert in store.alerts("critical")] == [1]
     assert [leaf["action"] for leaf in leaves(store)].count("emergency") == 2
 
 
@@ -239,7 +242,7 @@ def test_an_unreadable_stop_file_is_recorded_as_a_stop_of_everything(home, store
 def test_a_stop_of_a_flag_that_is_not_there_is_recorded_as_what_it_is(home, store):
     stops.write(store.home, ROLL_BACK_SEARCH._replace(flag_key="serach"))
     emergency.record_pending(store)
-    assert (stops.pending(store.home), [alert.severity for alert in store.alerts()]) == ([], ["critical"])
+    assert (stops.pending(store.home), [alert.severity for alert in store.alerts("critical")]) == ([], ["critical"])
     assert store.flag(SEARCH).enabled
 
 

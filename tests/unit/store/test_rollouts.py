@@ -88,7 +88,9 @@ EFFECTS = {
     "completed": {"entry": 0},
     "cancelled": {"entry": 0},
 }
+STARTED = "entered checkout.1 1"
 ALERTS = {
+    "entered": ("rollout", "low", "checkout.1 entered stage 2 (10 %)"),
     "approval requested": ("rollout", "low", "checkout.1 asks approval for stage 3"),
     "paused after max_duration": (
         "rollout",
@@ -218,13 +220,21 @@ def test_a_reason_that_is_given_with_an_event_is_the_one_in_the_audit_log(store,
 @each_event
 def test_an_event_raises_the_alert_that_the_table_says(store, row, name):
     record(store, row, EVENTS[name])
-    alerts = [(alert.type, alert.severity, alert.message) for alert in store.alerts()]
+    alerts = [(alert.type, alert.severity, alert.message) for alert in store.alerts() if alert.rule != STARTED]
     assert alerts == ([ALERTS[name]] if name in ALERTS else [])
+
+
+@each_event
+def test_a_notice_goes_out_of_the_events_that_people_wait_for(store, row, name):
+    record(store, row, EVENTS[name])
+    told = {"rolled back", "rolled back by the emergency limit", "completed", "approval requested"}
+    told |= {"paused after max_duration"}
+    assert store.row("SELECT count(*) FROM outbox") == (int(name in told),)
 
 
 def test_an_alert_names_its_flag_and_its_plan(store, row):
     record(store, row, ROLLED_BACK)
-    (alert,) = store.alerts()
+    (alert,) = [alert for alert in store.alerts() if alert.severity == "critical"]
     assert (alert.flag_id, alert.plan_id, alert.rule) == (row.flag_id, "checkout.1", "checkout.1")
 
 
@@ -345,7 +355,7 @@ def everything(store):
         "flag off": not flag.enabled,
         "0 %": flag.percentage == 0.0,
         "held": flag.held == "rollback",
-        "alert": [alert.severity for alert in store.alerts()] == ["critical"],
+        "alert": [alert.severity for alert in store.alerts() if alert.rule != STARTED] == ["critical"],
         "notice": store.row("SELECT count(*) FROM outbox") == (1,),
         "plan ended": plan_row.ended_ms is not None,
         "audit leaf": actions[-1] == "rolled_back",
@@ -487,5 +497,5 @@ def test_operators_and_a_tick_that_race_roll_back_once(home, store, row):
         thread.join()
     kinds = [event.kind for event in rollouts.events_of(store, "checkout.1")]
     assert (failures, sorted(answers)) == ([], [False, True, True])
-    assert (kinds, [alert.times for alert in store.alerts()]) == (["stage_entered", "rolled_back"], [1])
+    assert (kinds, [alert.times for alert in store.alerts("critical")]) == (["stage_entered", "rolled_back"], [1])
     assert store.row("SELECT count(*) FROM outbox") == (1,)
