@@ -28,6 +28,7 @@ Phase4Error                     INTERNAL              70
 ├── NotBuilt                    NOT_BUILT              6   a part of the product that a later version has
 ├── ExtraMissing                EXTRA_MISSING          6   an optional part is not installed
 ├── WriteFailed                 WRITE_FAILED           6
+├── FenceLost                   FENCE_LOST             6   a collector that was replaced by another
 ├── JournalConflict             JOURNAL_CONFLICT      70   another controller was first; reload and decide again
 └── InvariantViolation          INVARIANT_VIOLATION   70   a promise of ours was broken: the run ends
 ```
@@ -223,6 +224,13 @@ class WriteFailed(Phase4Error):
     """A file could not be written; nothing of it is left behind."""
 
     code = "WRITE_FAILED"
+    exit_status = 6
+
+
+class FenceLost(Phase4Error):
+    """Another collector has taken over: this one's writes are refused."""
+
+    code = "FENCE_LOST"
     exit_status = 6
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -19,13 +20,15 @@ from dataclasses import replace
 from typing import Any
 
 from phase4 import clock, config
-from phase4.errors import NotBuilt, Phase4Error
+from phase4.errors import NotBuilt, Phase4Error, UsageError
 from phase4.flags.definition import FlagDefinition
 from phase4.flags.evaluation import Context, Evaluation, Flag, FlagSet, not_ready
+from phase4.measuring import OUTCOMES, Measurement, Recorder
 from phase4.store import home as homes
 from phase4.store import stops
 from phase4.store.control import FlagRow, connect, read_flags
 from phase4.store.epoch import Epoch
+from phase4.store.record import NO_LATENCY
 
 LOOK_S = 1.0
 """How often the database's change counter is looked at, and how soon a failed load is tried again."""
@@ -45,6 +48,8 @@ class Phase4System:
         self._next_look = 0.0
         self._clock = clock.SystemClock()
         self._files: tuple[object, ...] = ()
+        self._ids: dict[str, int] = {}
+        self._recorder = Recorder(home, self._clock.now)
         self._lock = threading.Lock()
         _alive.add(self)
         self.refresh()
@@ -70,6 +75,50 @@ class Phase4System:
         if not self._fresh() or self._flags is None:
             return not_ready(flag_key, default)
         return self._flags.evaluate(flag_key, context, default, now_ms=self._now())
+
+    def measure(self, flag_key: str, user_id: str | None = None, context: Context = None) -> Measurement:
+        """Decide for a user, and record what comes of it: `with system.measure("checkout", user) as m: ...`.
+
+        `m.enabled` says whether the user has the feature. An exception that leaves the block is an error, a
+        `TimeoutError` a timeout; the time the block takes is its latency. Recording never raises.
+        """
+        asked = _context(user_id, context)
+        evaluation = self.evaluate(flag_key, asked)
+        compiled = None if self._flags is None else self._flags.find(flag_key)
+        if compiled is None:
+            return Measurement(self._recorder, evaluation, None, enabled=False)
+        flag = compiled.flag.definition
+        subject = self._recorder.subject(evaluation, flag, self._ids.get(flag_key, 0), asked)
+        is_on = evaluation.variant is not None and evaluation.variant != compiled.off_variant
+        return Measurement(self._recorder, evaluation, subject, enabled=is_on)
+
+    def record(
+        self,
+        flag_key: str,
+        user_id: str | None = None,
+        *,
+        outcome: str = "ok",
+        latency_ms: float | None = None,
+        context: Context = None,
+    ) -> bool:
+        """Record an outcome that is known elsewhere; return whether it is written.
+
+        Args:
+            flag_key: The flag.
+            user_id: The user.
+            outcome: ok, error, timeout or invalid.
+            latency_ms: How long it took; None = that has no meaning here.
+            context: Attributes of the user, where the flag's conditions need them.
+
+        Raises:
+            UsageError: the outcome is none of the four, or the latency is negative or not finite.
+        """
+        if outcome not in OUTCOMES:
+            raise UsageError(f'an outcome is one of {", ".join(OUTCOMES)}: "{outcome}"')
+        if latency_ms is not None and not 0.0 <= latency_ms < math.inf:
+            raise UsageError(f"a latency is finite and at least 0 ms: {latency_ms}")
+        measurement = self.measure(flag_key, user_id, context)
+        return measurement.record(OUTCOMES[outcome], NO_LATENCY if latency_ms is None else latency_ms)
 
     def validate_task_completion(self, task: Any) -> Any:
         """Validate a finished task; not there yet."""
@@ -103,16 +152,19 @@ class Phase4System:
             epoch, connection = self._opened()
             # the words are read before the rows: a change in between is seen as a difference at the next evaluation
             seen, changes = epoch.version, _changes(connection)
-            flags = FlagSet(_flags(read_flags(connection), self._stopped_keys()), previous=self._flags)
+            rows = read_flags(connection)
+            flags = FlagSet(_flags(rows, self._stopped_keys()), previous=self._flags)
         except (Phase4Error, sqlite3.Error, OSError, ValueError, TypeError, KeyError):  # also a row that is no flag
             self._drop_connection()
             self._obey_stops()
             return False
+        self._ids = {row.flag_key: row.id for row in rows}
         self._flags, self._seen, self._changes = flags, seen, changes
         return True
 
     def close(self) -> None:
-        """Close the database and the epoch; the system is not used after that."""
+        """Close the database, the epoch and the spool; the system is not used after that."""
+        self._recorder.close()
         self._drop_connection()
         if self._epoch is not None:
             self._epoch.close()
@@ -194,6 +246,22 @@ class AsyncPhase4System:
     async def evaluate(self, flag_key: str, context: Context = None, *, default: Any = None) -> Evaluation:
         """Return value, variant, reason and arm of a flag for a context. Never raises."""
         return self._system.evaluate(flag_key, context, default=default)
+
+    def measure(self, flag_key: str, user_id: str | None = None, context: Context = None) -> Measurement:
+        """Decide for a user, and record what comes of it: `async with system.measure("checkout", user) as m: ...`."""
+        return self._system.measure(flag_key, user_id, context)
+
+    def record(
+        self,
+        flag_key: str,
+        user_id: str | None = None,
+        *,
+        outcome: str = "ok",
+        latency_ms: float | None = None,
+        context: Context = None,
+    ) -> bool:
+        """Record an outcome that is known elsewhere: an append to a file, which waits for nobody."""
+        return self._system.record(flag_key, user_id, outcome=outcome, latency_ms=latency_ms, context=context)
 
     async def initialize(self) -> None:
         """Load the flags again."""

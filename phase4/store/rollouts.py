@@ -38,6 +38,12 @@ def events_of(store: ControlStore, plan_id: str) -> tuple[Event, ...]:
     return tuple(events.from_json(json.loads(body)) for _, body in store.journal(plan_id))
 
 
+def numbered_events(store: ControlStore, plan_id: str) -> list[tuple[int, Event]]:
+    """Return the events of a plan with their numbers among all plans' events, oldest first."""
+    rows = store.rows("SELECT seq, body FROM journal WHERE plan_id = ? ORDER BY plan_seq", plan_id)
+    return [(seq, events.from_json(json.loads(body))) for seq, body in rows]
+
+
 def state_of(store: ControlStore, plan_id: str) -> RolloutState:
     """Return where a plan is: the fold of its events."""
     return replay(events_of(store, plan_id))
@@ -101,14 +107,32 @@ def flag_values(event: Event, flag: FlagRow) -> dict[str, Any]:
 class ControlJournal:
     """A plan's journal in the control database; recording an event carries it out."""
 
-    def __init__(self, store: ControlStore, row: PlanRow, *, actor: str, new_request_id: Callable[[], str]) -> None:
-        """Take up a plan's journal; `new_request_id` names each recorded event's order."""
+    def __init__(
+        self,
+        store: ControlStore,
+        row: PlanRow,
+        *,
+        actor: str,
+        new_request_id: Callable[[], str],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take up a plan's journal.
+
+        Args:
+            store: The control store.
+            row: The plan.
+            actor: Who records.
+            new_request_id: Names each recorded event's order.
+            check: Raises, inside the transaction, where this process may no longer record.
+        """
         self._store, self._row, self._actor, self._new_request_id = store, row, actor, new_request_id
+        self._check = check
 
     def append(self, seq: int, event: Event) -> None:
         """Record an event under the next number, with all that follows from it."""
 
         def work(change: Change) -> dict[str, Any]:
+            self._check()
             record(change, self._row, seq, event)
             return {"plan": self._row.plan_id, "seq": seq}
 

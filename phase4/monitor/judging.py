@@ -1,0 +1,84 @@
+"""The judge of one live plan, kept in step with what is stored: replaying the stored ticks gives the same judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from phase4.analysis.observation import Observation
+from phase4.analysis.verdict import Assessment
+from phase4.flags.bucketing import Arm
+from phase4.rollout.decide import StageObservation
+from phase4.rollout.events import Event, StageEntered
+from phase4.rollout.judge import Judge
+from phase4.rollout.plan import RolloutPlan
+from phase4.rollout.state import RolloutState, evolve
+from phase4.store import rollouts, ticks
+from phase4.store.control import ControlStore, PlanRow
+from phase4.store.ticks import Tick
+
+LATE_INTERVALS = 2
+"""A tick that is closed later than so many intervals after its end was watched by nobody."""
+
+
+class PlanJudge:
+    """Implements `controller.Observer` for a plan of the control database."""
+
+    def __init__(self, plan: RolloutPlan, *, interval_ms: int) -> None:
+        """Judge a plan from its beginning."""
+        self.plan = plan
+        self._interval_ms = interval_ms
+        self._judge = Judge(plan, interval_ms=interval_ms)
+
+    @classmethod
+    def replayed(cls, store: ControlStore, row: PlanRow, *, interval_ms: int) -> PlanJudge:
+        """Return the judge of a plan that has seen all its stored ticks."""
+        made = cls(rollouts.plan_of(row), interval_ms=interval_ms)
+        recorded = rollouts.numbered_events(store, row.plan_id)
+        begin = next((event.at_ms for _, event in recorded if isinstance(event, StageEntered)), None)
+        if begin is None:
+            return made
+        closed = ticks.closed_since(store, begin)
+        seen = ticks.observations(store, row.flag_id, from_tick=closed[0].tick) if closed else {}
+        for tick, state in _with_states(closed, recorded):
+            made.see(state, tick, seen.get(tick.tick, []))
+        return made
+
+    def see(self, state: RolloutState, tick: Tick, rows: Iterable[Observation]) -> None:
+        """Take in a closed tick.
+
+        Args:
+            state: Where the plan was when it was closed.
+            tick: The tick.
+            rows: The observations of the plan's flag in it.
+        """
+        arms = {row.arm: row for row in rows if row.entry == state.entry}
+        self._judge.see(
+            state,
+            tick.tick,
+            arms.get(Arm.TREATMENT),
+            arms.get(Arm.CONTROL),
+            is_watched=is_watched(tick, self._interval_ms),
+        )
+
+    def observe(self, state: RolloutState) -> StageObservation | None:
+        """Return what has been seen of the present entry, None if nothing yet."""
+        return self._judge.observe(state)
+
+    def assessments(self) -> tuple[Assessment, ...]:
+        """Return every guardrail's answer at the newest tick."""
+        return self._judge.assessments()
+
+
+def is_watched(tick: Tick, interval_ms: int) -> bool:
+    """Return whether somebody looked at a tick in time."""
+    return tick.closed_ms - tick.watermark_ms <= LATE_INTERVALS * interval_ms
+
+
+def _with_states(closed: Sequence[Tick], recorded: Sequence[tuple[int, Event]]) -> Iterable[tuple[Tick, RolloutState]]:
+    """Yield each tick with the state that the plan had when it was closed."""
+    state, following = RolloutState(), 0
+    for tick in closed:
+        while following < len(recorded) and recorded[following][0] <= tick.upto["journal"]:
+            state = evolve(state, recorded[following][1])
+            following += 1
+        yield tick, state
