@@ -230,7 +230,7 @@ class _Work:
             since = self._last.watermark_ms
         else:
             oldest = int(self._waiting["t_ms"].min()) if len(self._waiting) else until
-            since = min(oldest, until) // interval * interval
+            since = min(oldest // interval * interval, until - interval)
         if until <= since:
             return []
         ends = range((since // interval + 1) * interval, until + 1, interval)
