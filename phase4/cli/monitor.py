@@ -21,7 +21,9 @@ def add_parsers(commands: Any) -> None:
     metrics.add_argument("--flag", metavar="FLAG", help="one flag only")
     report = group.add("report", "the deployment report", "monitor report -o report.json", does="not_built")
     report.add_argument("-o", "--output", metavar="FILE", help="write it: .json, .md or .html")
-    run = group.add("run", "collect observations and drive the rollouts", "monitor run", does="not_built")
+    run = group.add(
+        "run", "collect observations and drive the rollouts", "monitor run", module="phase4.cli.collectwork"
+    )
     run.add_argument("--once", action="store_true", help="one tick, for cron")
     alerts = Group(commands, "alerts", "list, acknowledge and resolve alerts", module=MODULE)
     _add_list(alerts.add("list", "open alerts, with their ids", "alerts list", does="list_alerts"))

@@ -59,7 +59,16 @@ class Group:
         self._wanted = getattr(commands, "wanted", None)
         self._module = module
 
-    def add(self, action: str, text: str, example: str, *, changes: bool = False, does: str | None = None) -> Any:
+    def add(
+        self,
+        action: str,
+        text: str,
+        example: str,
+        *,
+        changes: bool = False,
+        does: str | None = None,
+        module: str | None = None,
+    ) -> Any:
         """Add a command.
 
         Args:
@@ -68,13 +77,14 @@ class Group:
             example: A command line without the program's name.
             changes: Whether it changes something, and so takes a reason and a request id.
             does: Name of the function in the module; the action's name by default.
+            module: Where the work is; the group's module by default.
         """
         if self._wanted not in {None, action}:
             return _Unwanted()
         parser = self._actions.add_parser(
             action, help=text, description=text, epilog=f"Example: phase4 {example}", allow_abbrev=False
         )
-        finish(parser, self._module, does or action.replace("-", "_"), changes=changes)
+        finish(parser, module or self._module, does or action.replace("-", "_"), changes=changes)
         return parser
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from phase4 import clock, durations
 from phase4.cli.console import number
+from phase4.cli.saying import say
 from phase4.rollout import events
-from phase4.rollout.plan import RolloutPlan
 from phase4.sim.scenario import Scenario
 from phase4.sim.world import RunRecord
 
@@ -33,7 +33,7 @@ def tell(scenario: Scenario, record: RunRecord, seed: int) -> list[str]:
             percentage = event.percentage
         elif isinstance(event, events.RolledBack):
             percentage = 0.0
-        lines.append(_line(at_ms, start_ms, percentage, "the defect begins" if event is None else _say(event, plan)))
+        lines.append(_line(at_ms, start_ms, percentage, "the defect begins" if event is None else say(event, plan)))
     return [*lines, "", _ending(record)]
 
 
@@ -41,28 +41,6 @@ def _line(at_ms: int, start_ms: int, percentage: float, text: str) -> str:
     moment = clock.iso(at_ms)[:16].replace("T", " ")
     bar = "█" * round(percentage / PERCENT_PER_CELL)
     return f"  {moment}  day {(at_ms - start_ms) / durations.DAY_MS:5.2f}  {percentage:5g} %  {bar:<11} {text}"
-
-
-def _say(event: events.Event, plan: RolloutPlan) -> str:
-    match event:
-        case events.StageEntered():
-            return f"stage {event.stage + 1}/{len(plan.stages)} entered ({event.cause})"
-        case events.ApprovalRequested():
-            return f"approval asked for stage {event.stage + 1}"
-        case events.ApprovalGiven():
-            return f"approved by {event.approver}"
-        case events.ApprovalDropped():
-            return f"approval request dropped: {event.reason}"
-        case events.Paused():
-            return f"paused ({event.reason}): {event.note}"
-        case events.Resumed():
-            return "resumed"
-        case events.RolledBack():
-            return f"ROLLED BACK: {event.reason}"
-        case events.Completed():
-            return "COMPLETED"
-        case events.Cancelled():
-            return f"cancelled: {event.reason}"
 
 
 def _ending(record: RunRecord) -> str:

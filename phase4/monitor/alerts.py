@@ -5,7 +5,7 @@ One transaction a round at most. An alert that is not critical and has not been 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ EXPIRY_MS = 4 * HOUR_MS
 LOST_SHARE = 0.001
 """Proportion of a tick's events above which what was lost or set aside is an alert."""
 GAP_INTERVALS = 3
+SUSTAINED = 3
+"""Ticks in a row that exceed a limit before it is an alert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ def of_round(
     coverage: Coverage,
     settings: MonitorSettings,
     *,
-    before: Tick | None,
+    recent: Sequence[Tick],
     flags: Iterable[FlagRow],
 ) -> list[Finding]:
     """Return the rules that hold after a round.
@@ -59,12 +61,13 @@ def of_round(
         done: The round.
         coverage: Of the window that status shows.
         settings: The limits.
-        before: The newest tick before the round.
+        recent: The newest ticks before the round, oldest first.
         flags: All flags.
     """
     if not done.closed:
         return []
-    found = [*_usage(done.closed[-1], settings), *_events(done)]
+    found = [*_usage([*recent, *done.closed][-SUSTAINED:], settings), *_events(done)]
+    before = recent[-1] if recent else None
     share = coverage.total
     if share is not None and share < settings.coverage_target:
         text = f"coverage {share:.1%} is below {settings.coverage_target:.1%}"
@@ -141,11 +144,14 @@ def settle(store: ControlStore, findings: Iterable[Finding], *, now_ms: int) -> 
     store.execute("alerts", {}, work, actor=ACTOR, request_id=new_id())
 
 
-def _usage(tick: Tick, settings: MonitorSettings) -> list[Finding]:
+def _usage(recent: Sequence[Tick], settings: MonitorSettings) -> list[Finding]:
+    """Return the limits that were exceeded in each of the newest ticks: one busy moment is no alert."""
+    if len(recent) < SUSTAINED:
+        return []
     measured = [
-        ("memory", tick.memory_mb, settings.memory_mb, "MB of memory"),
-        ("cpu", tick.cpu_percent, settings.cpu_percent, "% of a core"),
-        ("response", tick.response_ms, settings.response_ms, "ms for one round"),
+        ("memory", _least(tick.memory_mb for tick in recent), settings.memory_mb, "MB of memory"),
+        ("cpu", _least(tick.cpu_percent for tick in recent), settings.cpu_percent, "% of a core"),
+        ("response", _least(tick.response_ms for tick in recent), settings.response_ms, "ms for one round"),
     ]
     return [
         Finding(
@@ -157,6 +163,11 @@ def _usage(tick: Tick, settings: MonitorSettings) -> list[Finding]:
         for rule, value, limit, unit in measured
         if value is not None and value > limit
     ]
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if None in known else min(value for value in known if value is not None)
 
 
 def _events(done: Round) -> list[Finding]:

@@ -39,10 +39,10 @@ class Watch:
         """Do one round, and raise what it found. A failure is told, and tried again by the next round."""
         self._resources.begin()
         try:
-            before = ticks.last(self.store)
+            recent = ticks.newest(self.store, alerts.SUSTAINED)
             done = self.collector.step()
             if done.is_holder:
-                self._settle(done, before)
+                self._settle(done, recent)
         except Phase4Error as error:
             return Told(None, error)
         finally:
@@ -58,11 +58,11 @@ class Watch:
         finally:
             self.collector.close()
 
-    def _settle(self, done: Round, before: ticks.Tick | None) -> None:
+    def _settle(self, done: Round, recent: list[ticks.Tick]) -> None:
         now_ms = self.store.now()
         seen = coverage.measure(self.store, now_ms, interval_ms=self.settings.interval_ms)
         flags = self.store.flags()
-        found = alerts.of_round(done, seen, self.settings, before=before, flags=flags)
+        found = alerts.of_round(done, seen, self.settings, recent=recent, flags=flags)
         by_id = {flag.id: flag for flag in flags}
         for row in self.store.plans():
             if row.ended_ms is None:

@@ -16,7 +16,7 @@ class Resources:
     def __init__(self) -> None:
         """Begin to measure now."""
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first answer is of no span
+        self._is_new = True
         self._begin = 0.0
         self._response_ms: float | None = None
 
@@ -30,4 +30,8 @@ class Resources:
 
     def usage(self) -> Usage:
         """Return CPU since the last call in per cent of one core, memory in MB, and the last round's length in ms."""
-        return Usage(self._process.cpu_percent(), self._process.memory_info().rss / _MB, self._response_ms)
+        cpu = self._process.cpu_percent()
+        if self._is_new:  # of no span, or of the start of the program
+            self._is_new = False
+            return Usage(None, self._process.memory_info().rss / _MB, None)
+        return Usage(cpu, self._process.memory_info().rss / _MB, self._response_ms)

@@ -47,6 +47,11 @@ def last(store: ControlStore) -> Tick | None:
     return found[0] if found else None
 
 
+def newest(store: ControlStore, count: int) -> list[Tick]:
+    """Return the newest ticks, oldest first."""
+    return _ticks(store, f"ORDER BY tick DESC LIMIT {int(count)}")[::-1]
+
+
 def since(store: ControlStore, from_ms: int, *, until_ms: int | None = None) -> list[Tick]:
     """Return the ticks that end after a moment, and not after another, oldest first."""
     if until_ms is None:
