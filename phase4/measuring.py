@@ -128,6 +128,11 @@ class Measurement:
         """The flag's value for this user."""
         return self.evaluation.value
 
+    @property
+    def is_said(self) -> bool:
+        """Whether the block has said what came of it."""
+        return self._outcome is not None
+
     def invalid(self) -> None:
         """Say that the result did not pass validation."""
         self._outcome = Outcome.INVALID
