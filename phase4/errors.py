@@ -29,6 +29,7 @@ Phase4Error                     INTERNAL              70
 ├── ExtraMissing                EXTRA_MISSING          6   an optional part is not installed
 ├── WriteFailed                 WRITE_FAILED           6
 ├── FenceLost                   FENCE_LOST             6   a collector that was replaced by another
+├── ShutdownTimeout             SHUTDOWN_TIMEOUT       7   a process did not end in time
 ├── JournalConflict             JOURNAL_CONFLICT      70   another controller was first; reload and decide again
 └── InvariantViolation          INVARIANT_VIOLATION   70   a promise of ours was broken: the run ends
 ```
@@ -232,6 +233,13 @@ class FenceLost(Phase4Error):
 
     code = "FENCE_LOST"
     exit_status = 6
+
+
+class ShutdownTimeout(Phase4Error):
+    """A process that was asked to end is still there."""
+
+    code = "SHUTDOWN_TIMEOUT"
+    exit_status = 7
 
 
 class JournalConflict(Phase4Error):

@@ -21,6 +21,7 @@ from phase4.flags.definition import FlagDefinition
 from phase4.flags.units import unit_bytes
 from phase4.store import unit_key
 from phase4.store.record import BUCKETS, NO_LATENCY, REASONS, Outcome, unit_of
+from phase4.store.served import ServedMarks
 from phase4.store.spool import SpoolWriter
 
 OUTCOMES = {"ok": Outcome.OK, "error": Outcome.ERROR, "timeout": Outcome.TIMEOUT, "invalid": Outcome.INVALID}
@@ -51,6 +52,7 @@ class Recorder:
         """Make ready; no file is made before the first event."""
         self._home, self._now = home, now
         self._writer = SpoolWriter(home, now)
+        self._marks = ServedMarks(home)
         self._key: bytes | None = None
         self._exposed: set[tuple[int, int, int, int]] = set()
 
@@ -58,6 +60,11 @@ class Recorder:
     def dropped(self) -> int:
         """Events that could not be written."""
         return self._writer.dropped
+
+    def served(self, version: int) -> None:
+        """Note that this process serves a version of the store; only once it records anything is it an evaluator."""
+        if self._key is not None:
+            self._marks.mark(self._writer.source, version, self._now())
 
     def subject(
         self, evaluation: Evaluation, definition: FlagDefinition, flag: int, context: Context
@@ -96,8 +103,14 @@ class Recorder:
         return self._writer.emit(self._now(), unit, version, latency_ms, flag, entry, bucket, arm, reason, outcome)
 
     def close(self) -> None:
-        """Close the spool file."""
+        """Close the spool's files."""
         self._writer.close()
+        self._marks.close()
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: another process is another evaluator."""
+        self._marks.close()
+        self._exposed.clear()
 
     def _unit_key(self) -> bytes | None:
         if self._key is None:

@@ -89,6 +89,7 @@ class Phase4System:
             return Measurement(self._recorder, evaluation, None, enabled=False)
         flag = compiled.flag.definition
         subject = self._recorder.subject(evaluation, flag, self._ids.get(flag_key, 0), asked)
+        self._recorder.served(self._seen)
         is_on = evaluation.variant is not None and evaluation.variant != compiled.off_variant
         return Measurement(self._recorder, evaluation, subject, enabled=is_on)
 
@@ -160,6 +161,7 @@ class Phase4System:
             return False
         self._ids = {row.flag_key: row.id for row in rows}
         self._flags, self._seen, self._changes = flags, seen, changes
+        self._recorder.served(seen)
         return True
 
     def close(self) -> None:
@@ -327,6 +329,7 @@ def _forget_after_fork() -> None:
     """Let a forked child open its own connection: SQLite's must not cross a fork."""
     for system in _alive:
         system._connection = None  # noqa: SLF001  the parent's is left open, not closed twice
+        system._recorder.forget()  # noqa: SLF001
     _systems.clear()
 
 

@@ -13,15 +13,14 @@ from phase4.store.control import ControlStore
 DAMAGED = 1
 
 
-@with_store
-def check(args: Any, console: Console, store: ControlStore) -> int:
-    """Look for damage."""
-    del args
-    found = care.findings(store)
+def check(args: Any, console: Console) -> int:
+    """Look for damage; an order that is not recorded yet is named, and not recorded."""
+    home = order.home_of(args)
+    found = care.check(home)
     for text in found:
         console.line(text)
     if not found:
-        console.line(f"{store.home}: no findings")
+        console.line(f"{home}: no findings")
     console.result("store check", {"findings": found})
     return DAMAGED if found else 0
 

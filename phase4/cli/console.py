@@ -8,10 +8,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phase4 import clock
 from phase4.errors import Phase4Error
 
 SCHEMA = "phase4/cli/1"
 WITHOUT_TERMINAL = 1_000
+MOMENTS = frozenset(
+    {
+        *("acknowledged_ms", "approval_expires_ms", "at_ms", "created_ms", "ended_ms", "entered_ms", "evaluated_ms"),
+        *("expires_ms", "first_seen_ms", "held_ms", "last_seen_ms", "paused_at_ms", "resolved_ms", "since_ms"),
+        *("start_ms", "started_ms", "updated_ms", "from_ms", "until_ms", "left_ms"),
+    }
+)
+"""Names of times. Each has a twin `..._iso` for people; every other `..._ms` is a duration."""
 _ASCII = str.maketrans(
     {"–": "-", "·": "-", "×": "x", "…": "...", "█": "#", "░": ".", "—": "-", "≤": "<=", "→": "->", "│": "|"}
 )
@@ -57,7 +66,7 @@ class Console:
             self.line("dry run: nothing was changed")
             data = {**data, "dry_run": True}
         if self.is_json:
-            self._object({"command": command, "ok": True, "data": data, "warnings": list(warnings)})
+            self._object({"command": command, "ok": True, "data": with_twins(data), "warnings": list(warnings)})
 
     def fail(self, command: str, error: Phase4Error) -> None:
         """Print an error: one line for each thing that is wrong."""
@@ -79,6 +88,18 @@ class Console:
         if not self._is_ascii:
             return text
         return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def with_twins(value: Any) -> Any:
+    """Return plain values in which every moment has its twin beside it."""
+    if isinstance(value, Mapping):
+        found: dict[str, Any] = {}
+        for name, each in value.items():
+            found[name] = with_twins(each)
+            if name in MOMENTS:
+                found[f"{name.removesuffix('_ms')}_iso"] = None if each is None else clock.iso(each)
+        return found
+    return [with_twins(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def percent(rate: float) -> str:

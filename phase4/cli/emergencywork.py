@@ -13,6 +13,8 @@ from phase4.store import home as homes
 from phase4.store.control import ControlStore
 from phase4.store.stops import Stop
 
+_UNREAD = "its journal cannot be read, so nothing is recorded in it; its flag is switched off and held"
+
 
 def disable(args: Any, console: Console) -> int:
     """Switch everything off."""
@@ -40,17 +42,14 @@ def _stop(args: Any, console: Console, command: str, flag_key: str, *, rolls_bac
         raise UsageError("an emergency needs a reason", hint=f'{command} "what is wrong"')
     home = order.home_of(args)
     homes.require_place(home)
-    if args.dry_run:
-        what = "every flag" if flag_key == stops.EVERYTHING else flag_key
-        console.line(f"{what} would be switched off and held")
-        console.is_dry_run = True
-        console.result(command, {})
-        return 0
-    begin = clock.monotonic()
     wanted = Stop(order.request_id(args), flag_key, args.text, order.actor(), order.now(), rolls_back)
+    if args.dry_run:
+        return _foretell(console, command, home, wanted)
+    begin = clock.monotonic()
     done = emergency.stop(home, wanted, order.now)
     elapsed = round((clock.monotonic() - begin) * 1000, 1)
     warnings = [] if done.is_recorded else [f"switched off; recording pending: {done.problem}"]
+    warnings += [f"{plan}: {_UNREAD}" for plan in done.unread]
     for text in warnings:
         console.warn(text)
     what = ", ".join(done.flags) if done.flags else ("every flag" if flag_key == "*" else flag_key)
@@ -59,4 +58,33 @@ def _stop(args: Any, console: Console, command: str, flag_key: str, *, rolls_bac
         console.line(f"  {plan} {'rolled back' if rolls_back else 'paused'}")
     data = {"flags": done.flags, "plans": done.plans, "recorded": done.is_recorded, "elapsed_ms": elapsed}
     console.result(command, data, warnings)
+    return 0
+
+
+def _foretell(console: Console, command: str, home: str, wanted: Stop) -> int:
+    """Say what an order would come to, as far as the database can be asked now."""
+    what = "every flag" if wanted.flag_key == stops.EVERYTHING else wanted.flag_key
+    console.line(f"{what} would be switched off and held")
+    console.is_dry_run = True
+    try:
+        store = ControlStore(home, order.now, busy_ms=emergency.BUSY_MS)
+        try:
+            would = emergency.foreseen(store, wanted)
+        finally:
+            store.close()
+    except Phase4Error as error:
+        warnings = [f"which flags are on and which plans are live cannot be said: {error}"]
+        console.warn(warnings[0])
+        console.result(command, {"flags": None, "plans": None}, warnings)
+        return 0
+    for flag_key in would.flags:
+        console.line(f"  {flag_key} is on")
+    if not would.flags:
+        console.line("  none of them is on")
+    for plan in would.plans:
+        console.line(f"  {plan} would be {'rolled back' if wanted.rolls_back else 'paused'}")
+    warnings = [f"{plan}: {_UNREAD}" for plan in would.unread]
+    for text in warnings:
+        console.warn(text)
+    console.result(command, {"flags": would.flags, "plans": would.plans}, warnings)
     return 0

@@ -22,8 +22,14 @@ def add_parsers(commands: Any) -> None:
     rollout = group.add(
         "rollout", "set the percentage; does not switch on", "flags rollout checkout-v2 12.5", changes=True
     )
+    shuffle = group.add(
+        "reshuffle",
+        "place all users anew: others have the feature from then on",
+        'flags reshuffle checkout-v2 --reason "the same users came first twice"',
+        changes=True,
+    )
     check = group.add("check", "is it on for this user, and why", "flags check checkout-v2 --user user-123 --explain")
-    for parser in (enable, disable, rollout, check):
+    for parser in (enable, disable, rollout, shuffle, check):
         parser.add_argument("flag", metavar="FLAG", help="key of the flag")
     rollout.add_argument("percentage", metavar="PERCENTAGE", help="0 to 100, at most 2 decimals")
     check.add_argument("--user", metavar="ID", help="targeting key; without one nobody is asked about")

@@ -7,6 +7,7 @@ from typing import Any
 from phase4 import clock
 from phase4.cli.console import Console
 from phase4.cli.order import ordered_by, with_store
+from phase4.cli.stopped import Stopped
 from phase4.errors import UsageError
 from phase4.store import orders
 from phase4.store.control import ControlStore, FlagRow, Reply
@@ -41,6 +42,24 @@ def rollout(args: Any, console: Console, store: ControlStore) -> int:
 
 
 @with_store
+def reshuffle(args: Any, console: Console, store: ControlStore) -> int:
+    """Place all users of a flag anew."""
+    from phase4.ids import new_id
+    from phase4.store.reshuffle import reshuffle as reshuffled
+
+    begin = clock.monotonic()
+    reply = reshuffled(store, args.flag, new_id(), **ordered_by(args))
+    data = {**reply.data, "elapsed_ms": round((clock.monotonic() - begin) * 1000, 2)}
+    if reply.is_repeated:
+        console.line(f"{data['flag']}: done before under this request id: users were placed anew")
+    else:
+        would = "would be" if store.is_dry_run else "are"
+        console.line(f"{data['flag']}: all users {would} placed anew; {_brief(data['after'])} as before")
+    console.result("flags reshuffle", data)
+    return 0
+
+
+@with_store
 def list_flags(args: Any, console: Console, store: ControlStore) -> int:
     """Print all flags."""
     if args.stale:
@@ -48,16 +67,22 @@ def list_flags(args: Any, console: Console, store: ControlStore) -> int:
 
         return print_stale(console, store)
     wanted = {True: args.enabled, False: args.disabled}
-    flags = [flag for flag in store.flags() if wanted[flag.enabled] or not any(wanted.values())]
+    stopped = Stopped(store)
+    seen = [stopped.off(flag) for flag in store.flags()]
+    flags = [flag for flag in seen if wanted[flag.enabled] or not any(wanted.values())]
     rows = [(flag, store.live_plan(flag.id)) for flag in flags]
     width = max([len(flag.flag_key) for flag in flags] + [4])
     for flag, plan in rows:
         console.line(
-            f"{flag.flag_key:<{width}}  {describe(flag):<24} {plan.plan_id if plan else '':<24} v{flag.version}"
+            f"{flag.flag_key:<{width}}  {describe(flag, stopped.why(flag.flag_key)):<24}"
+            f" {plan.plan_id if plan else '':<24} v{flag.version}"
         )
     if not flags:
         console.line("No such flags." if any(wanted.values()) else "No flags.")
-    data = [{**orders.shown(flag), "plan": plan.plan_id if plan else None} for flag, plan in rows]
+    data = [
+        {**orders.shown(flag), "stopped": stopped.why(flag.flag_key), "plan": plan.plan_id if plan else None}
+        for flag, plan in rows
+    ]
     console.result("flags list", {"flags": data})
     return 0
 
@@ -79,10 +104,12 @@ def percentage_of(text: str) -> float:
     return float(text)
 
 
-def describe(flag: FlagRow) -> str:
-    """Return a flag's state as people read it."""
+def describe(flag: FlagRow, stopped: str | None = None) -> str:
+    """Return a flag's state as people read it; `stopped` is why an emergency stops it that is not recorded yet."""
     if flag.held:
         return f"held ({flag.held})"
+    if stopped is not None:
+        return f"off, {flag.percentage:g} % (stopped: {stopped})"
     return f"{'on' if flag.enabled else 'off'}, {flag.percentage:g} %"
 
 

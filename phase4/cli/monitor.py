@@ -7,6 +7,7 @@ from typing import Any
 from phase4.cli.parsers import Group, positive
 
 MODULE = "phase4.cli.monitorwork"
+REPORTS = "phase4.cli.reportwork"
 
 
 def add_parsers(commands: Any) -> None:
@@ -17,10 +18,12 @@ def add_parsers(commands: Any) -> None:
     )
     dashboard = group.add("dashboard", "serve the dashboard", "monitor dashboard --port 3001", does="not_built")
     dashboard.add_argument("--port", type=positive, metavar="PORT", help="port to listen on (3001)")
-    metrics = group.add("metrics", "rates and verdicts of each flag and arm", "monitor metrics", does="not_built")
+    metrics = group.add("metrics", "rates and verdicts of each flag and arm", "monitor metrics", module=REPORTS)
     metrics.add_argument("--flag", metavar="FLAG", help="one flag only")
-    report = group.add("report", "the deployment report", "monitor report -o report.json", does="not_built")
+    report = group.add("report", "the deployment report", "monitor report -o report.html", module=REPORTS)
     report.add_argument("-o", "--output", metavar="FILE", help="write it: .json, .md or .html")
+    report.add_argument("--format", choices=("json", "md", "html"), help="default: by the file's name, else md")
+    report.add_argument("--check", action="store_true", help="exit 1 if a success criterion fails, 3 if one is unknown")
     run = group.add(
         "run", "collect observations and drive the rollouts", "monitor run", module="phase4.cli.collectwork"
     )

@@ -44,7 +44,7 @@ def ack(args: Any, console: Console, store: ControlStore) -> int:
 def not_built(args: Any, console: Console) -> int:
     """Say that a command's part is not there yet."""
     del console
-    raise NotBuilt(f"{args.command} {args.action} needs the collector, which this version does not have yet")
+    raise NotBuilt(f"{args.command} {args.action} is not in this version: the live dashboard is being built")
 
 
 def _mark(args: Any, console: Console, store: ControlStore, word: str, mark: Any) -> int:

@@ -9,12 +9,12 @@ from typing import Any
 
 from phase4 import config
 from phase4.clock import SystemClock
-from phase4.errors import Phase4Error, UsageError
+from phase4.errors import Phase4Error
 from phase4.ids import new_id
+from phase4.store import stops
 from phase4.store.control import ControlStore
 
 now = SystemClock().now
-_LONGEST_ID = 64
 
 
 def home_of(args: Any) -> str:
@@ -46,13 +46,7 @@ def actor() -> str:
 
 def request_id(args: Any) -> str:
     """Return the name of this order: the one given, or a new one. It becomes part of a file's name."""
-    given: str | None = args.request_id
-    if given is None:
-        return new_id()
-    is_name = 0 < len(given) <= _LONGEST_ID and given.isascii() and given[0] != "."
-    if not is_name or not all(letter.isalnum() or letter in "._-" for letter in given):
-        raise UsageError(f"a request id has 1 to {_LONGEST_ID} letters, digits and . _ -, no dot first: {given!r}")
-    return given
+    return new_id() if args.request_id is None else stops.check_name(args.request_id)
 
 
 def ordered_by(args: Any) -> dict[str, Any]:

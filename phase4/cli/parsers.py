@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from phase4.errors import UsageError, nearest
 
 _DIGITS = 15
 """Of a whole number on the command line: every JSON reader keeps it exact."""
+_HELP = frozenset({"-h", "--help"})
 Handler = Callable[[argparse.Namespace, Any], int]
 
 
@@ -22,6 +23,16 @@ class Parser(argparse.ArgumentParser):
     """
 
     _width = 100
+    commands: Any = None
+    """What holds the parsers below it, where it has some."""
+    is_to_come = False
+    """Whether it takes whatever follows: a documented line must not die of an option that is not there yet."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; of what follows a command that is to come, a wish for help is all that is heard."""
+        if not self.is_to_come:
+            return super().parse_known_args(args, namespace)
+        return super().parse_known_args([word for word in before_dashes(args) if word in _HELP], namespace)
 
     def format_help(self) -> str:
         """Return the help, as wide as the terminal."""
@@ -55,7 +66,8 @@ class Group:
         """Add the word; `module` does the work and is imported when a command runs."""
         parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         # with `prog` given argparse does not format a usage line for it, which would load shutil
-        self._actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, prog=parser.prog)
+        self.actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, prog=parser.prog)
+        parser.commands = self.actions
         self._wanted = getattr(commands, "wanted", None)
         self._module = module
 
@@ -81,8 +93,12 @@ class Group:
         """
         if self._wanted not in {None, action}:
             return _Unwanted()
-        parser = self._actions.add_parser(
-            action, help=text, description=text, epilog=f"Example: phase4 {example}", allow_abbrev=False
+        parser = self.actions.add_parser(
+            action,
+            help=text.replace("%", "%%"),  # argparse formats it
+            description=text,
+            epilog=f"Example: phase4 {example}",
+            allow_abbrev=False,
         )
         finish(parser, module or self._module, does or action.replace("-", "_"), changes=changes)
         return parser
@@ -90,14 +106,25 @@ class Group:
 
 def finish(parser: argparse.ArgumentParser, module: str, does: str, *, changes: bool) -> None:
     """Add the options of every command, and who does the work."""
-    parser.add_argument("--home", metavar="PATH", help="where results go (over PHASE4_HOME)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, also on failure")
-    parser.add_argument("--ascii", action="store_true", help="plain characters only")
+    add_global_options(parser)
     if changes:
         parser.add_argument("--reason", metavar="TEXT", help="why, for the journal and the audit log")
         parser.add_argument("--request-id", metavar="ID", help="name of this order: the same one twice is done once")
         parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     parser.set_defaults(handler=later(module, does))
+
+
+def add_global_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that may stand before a command and after it. They have no default: the later one wins."""
+    unset = argparse.SUPPRESS  # a default of the command's would undo what stands before the command
+    parser.add_argument("--home", metavar="PATH", default=unset, help="where results go (over PHASE4_HOME)")
+    parser.add_argument("--json", action="store_true", default=unset, help="print one JSON object, also on failure")
+    parser.add_argument("--ascii", action="store_true", default=unset, help="plain characters only")
+
+
+def before_dashes(words: Sequence[str]) -> Sequence[str]:
+    """Return the words before a `--`: what stands behind belongs to another program."""
+    return words[: words.index("--")] if "--" in words else words
 
 
 def later(module: str, function: str) -> Handler:

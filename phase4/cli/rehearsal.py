@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from phase4 import clock, config, durations
 from phase4.cli import explanation, meaning, report, story, table
-from phase4.cli.console import Console
+from phase4.cli.console import Console, with_twins
 from phase4.cli.progress import Progress
 from phase4.errors import Phase4Error, UsageError, WriteFailed
 from phase4.rollout import events
@@ -214,7 +214,9 @@ def _write_out(args: argparse.Namespace, data: dict[str, Any], path: Path) -> Pa
         return None
     if args.out.suffix == ".json":
         _write(
-            args.out, json.dumps({"schema": "phase4/simulate/1", **data}, indent=2, allow_nan=False, default=str) + "\n"
+            args.out,
+            json.dumps({"schema": "phase4/simulate/1", **with_twins(data)}, indent=2, allow_nan=False, default=str)
+            + "\n",
         )
     else:
         _write(args.out, report.page(runs.read(path)))

@@ -62,7 +62,7 @@ def start(args: Any, console: Console, store: ControlStore) -> int:
         raise Refused("monitoring is off: nobody would watch the rollout", hint="MONITORING_ENABLED=true")
     warnings = []
     if store.lease("collector", order.now()) is None:
-        warnings.append("no collector runs, so nothing is observed and nothing is promoted by itself")
+        warnings.append("no collector runs, so nothing is observed and nothing promoted: phase4 monitor run")
     return _tell(args, console, plans.start(store, _ordered(args)), warnings=warnings)
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from phase4.cli.stopped import Stopped
+from phase4.durations import show
+from phase4.monitor import coverage as coverages
+from phase4.monitor import health as healths
+from phase4.monitor.coverage import Coverage
+from phase4.monitor.lease import standbys
 from phase4.store import orders
 from phase4.store.control import AlertRow, ControlStore, FlagRow, PlanRow
-
-COLLECTOR = "collector"
+from phase4.store.ticks import COLLECTOR
 
 
 class Rollout(NamedTuple):
@@ -35,20 +40,42 @@ class Status(NamedTuple):
     alerts: list[AlertRow]
     watcher: str | None
     """Who collects; None = nobody."""
+    standby: list[str]
+    """Who stands by."""
+    coverage: Coverage
+    stopped: dict[str, str]
+    """Keys of the flags that an emergency stops which is not recorded yet, and why."""
 
 
-def look(store: ControlStore, now_ms: int) -> Status:
-    """Return what the screen shows."""
+def look(store: ControlStore, now_ms: int, *, interval_ms: int, target: float) -> Status:
+    """Return what the screen shows.
+
+    Args:
+        store: The control store.
+        now_ms: The time.
+        interval_ms: Length of a tick.
+        target: Lowest acceptable coverage.
+    """
     flags = store.flags()
-    if store.epoch.is_stopped:  # evaluators obey the stop word whatever the rows say
-        flags = [flag._replace(enabled=False, held="emergency", held_reason="the stop word is set") for flag in flags]
+    stopped = Stopped(store)
+    reasons = {flag.flag_key: why for flag in flags if (why := stopped.why(flag.flag_key)) is not None}
+    flags = [stopped.off(flag) for flag in flags]
     plans = {flag.id: store.plans(flag.id) for flag in flags}
     last = [_rollout(store, plans[flag.id][-1], flag) for flag in flags if plans[flag.id]]
     live = [rollout for rollout in last if rollout.plan.ended_ms is None]
     alerts = store.alerts()
     watcher = store.lease(COLLECTOR, now_ms)
-    health, held_by = _health(flags, alerts, watcher)
-    return Status(health, held_by, flags, live, last, alerts, watcher)
+    seen = coverages.measure(store, now_ms, interval_ms=interval_ms)
+    health, held_by = healths.judge(
+        is_any_on=any(flag.enabled for flag in flags),
+        is_watched=watcher is not None,
+        alerts=alerts,
+        coverage=seen.total,
+        target=target,
+        stopped=stopped.told(),
+    )
+    standby = standbys(store, now_ms)
+    return Status(str(health), list(held_by), flags, live, last, alerts, watcher, standby, seen, reasons)
 
 
 def render(status: Status) -> list[str]:
@@ -56,13 +83,12 @@ def render(status: Status) -> list[str]:
     lines = ["📊 Phase 4 System Status", "", f"🏥 Health: {status.health}"]
     lines += [f"  ↳ {reason}" for reason in status.held_by]
     lines += ["", f"🏁 Feature Flags ({len(status.flags)}):"]
-    lines += [f"  {_flag(flag)}" for flag in status.flags] or ["  No flags"]
+    lines += [f"  {_flag(flag, status.stopped.get(flag.flag_key))}" for flag in status.flags] or ["  No flags"]
     lines += ["", f"📈 Active Rollouts ({len(status.live)}):"]
     lines += [f"  {_live(rollout)}" for rollout in status.live] or [f"  {_ended(status.last)}"]
     lines += ["", f"⚠️  Recent Alerts ({len(status.alerts)}):"]
     lines += [f"  {_alert(alert)}" for alert in status.alerts] or ["  🎉 No active alerts!"]
-    watching = f"collector running ({status.watcher})" if status.watcher else "no collector is running"
-    return [*lines, "", f"🛰  Monitoring: {watching}"]
+    return [*lines, "", f"🛰  Monitoring: {_watching(status)}"]
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -70,10 +96,17 @@ def to_json(status: Status) -> dict[str, Any]:
     return {
         "health": status.health,
         "held_by": status.held_by,
-        "flags": [orders.shown(flag) for flag in status.flags],
+        "flags": [{**orders.shown(flag), "stopped": status.stopped.get(flag.flag_key)} for flag in status.flags],
         "rollouts": [_rollout_json(rollout) for rollout in status.last],
         "alerts": [alert_json(alert, status.flags) for alert in status.alerts],
-        "monitoring": {"collector": status.watcher, "coverage": None},
+        "monitoring": {
+            "collector": status.watcher,
+            "standby": status.standby,
+            "coverage": status.coverage.total,
+            "of_ticks": status.coverage.of_ticks,
+            "of_outcomes": status.coverage.of_outcomes,
+            "window_ms": status.coverage.until_ms - status.coverage.from_ms,
+        },
     }
 
 
@@ -90,15 +123,15 @@ def alert_json(alert: AlertRow, flags: list[FlagRow]) -> dict[str, Any]:
     return {**values, **named, "data": json.loads(alert.data), "state": state_of(alert)}
 
 
-def _health(flags: list[FlagRow], alerts: list[AlertRow], watcher: str | None) -> tuple[str, list[str]]:
-    if watcher is None and any(flag.enabled for flag in flags):
-        critical = [f"alert {alert.id}: {alert.message}" for alert in alerts if alert.severity == "critical"]
-        return "UNKNOWN", ["a flag is on and no collector runs, so nobody watches it", *critical]
-    for severity, health in (("critical", "CRITICAL"), ("high", "WARNING")):
-        held_by = [f"alert {alert.id}: {alert.message}" for alert in alerts if alert.severity == severity]
-        if held_by:
-            return health, held_by
-    return "HEALTHY", []
+def _watching(status: Status) -> str:
+    if status.watcher is None:
+        text = "no collector is running"
+    else:
+        text = "collector running" + (f" ({len(status.standby)} standby)" if status.standby else "")
+    if status.coverage.total is None:
+        return text
+    span = show(status.coverage.until_ms - status.coverage.from_ms)
+    return f"{text}, coverage {100 * status.coverage.total:.1f} % over {span}"
 
 
 def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow) -> Rollout:
@@ -112,9 +145,11 @@ def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow) -> Rollout:
     return Rollout(plan, flag.flag_key, str(state.phase), state.stage, stages, state.percentage, reason)
 
 
-def _flag(flag: FlagRow) -> str:
+def _flag(flag: FlagRow, stopped: str | None) -> str:
     if flag.held:
         return f"🔴 {flag.flag_key} (held: {flag.held_reason})"
+    if stopped is not None:
+        return f"🔴 {flag.flag_key} (stopped: {stopped})"
     if not flag.enabled:
         return f"⚪ {flag.flag_key} (off, {flag.percentage:g}%)"
     return f"🟢 {flag.flag_key} ({flag.percentage:g}%)"

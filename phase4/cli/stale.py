@@ -36,7 +36,6 @@ def print_stale(console: Console, store: ControlStore) -> int:
                 "flag_key": flag.key,
                 "class": str(flag.staleness),
                 "since_ms": flag.since_ms,
-                "since_iso": since,
                 "owner": flag.owner,
                 "evaluated_ms": None,
                 "prerequisite_of": list(flag.prerequisite_of),

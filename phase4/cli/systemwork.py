@@ -6,18 +6,20 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from phase4 import config
+from phase4 import clock, config
 from phase4.cli import order, screen
 from phase4.cli.console import Console
 from phase4.cli.order import with_store
 from phase4.cli.settings import saved_of, settings_of
-from phase4.errors import NotInitialised, SettingInvalid, UsageError
+from phase4.errors import NotInitialised, SettingInvalid, ShutdownTimeout, UsageError
 from phase4.store.control import Change, ControlStore
 from phase4.store.home import CONTROL
 
 if TYPE_CHECKING:
     from phase4.config.settings import Settings
 
+LOOK_S = 0.05
+"""How often a shutdown looks whether the others have ended."""
 GUIDE_FLAGS = {
     "truth-based-validation": ("TRUTH_VALIDATION_ENABLED", "TRUTH_ROLLOUT_PERCENTAGE"),
     "byzantine-consensus": ("BYZANTINE_CONSENSUS_ENABLED", "BYZANTINE_ROLLOUT_PERCENTAGE"),
@@ -34,12 +36,7 @@ def init(args: Any, console: Console) -> int:
     from phase4.config.settings import PRESET
 
     home = order.home_of(args)
-    known = os.path.exists(os.path.join(home, CONTROL))
-    before: dict[str, str] = {}
-    if known:
-        store = ControlStore(home, order.now)
-        before = saved_of(store)
-        store.close()
+    known, before, present = _looked_at(home)
     saved = to_save(args.environment, args.preset, _pairs(args.set), before=before)
     settings = config.load(saved, {"PHASE4_ENVIRONMENT": args.environment, PRESET: args.preset})
     findings = check(settings)
@@ -61,9 +58,17 @@ def init(args: Any, console: Console) -> int:
         change.audit("initialised", home, before=None, after={"environment": environment}, reason=args.reason)
         return {"environment": environment, "preset": saved.get(PRESET), "made": made}
 
+    changed = sorted(name for name in {*before, *saved} if before.get(name) != saved.get(name))
+    told = {"changed": changed, "issues": list(findings.warnings)}
     if args.dry_run:
-        console.line(f"{home} would be {'kept, its settings saved' if known else 'made'}; nothing was changed")
-        console.result("init", {"home": home, "dry_run": True})
+        made = [key for key in GUIDE_FLAGS if key not in present]
+        would = {"environment": settings.value("PHASE4_ENVIRONMENT"), "preset": saved.get(PRESET), "made": made}
+        console.is_dry_run = True
+        console.line(f"{home} would be {'brought up to date' if known else 'made'}: environment {would['environment']}")
+        for key in made:
+            console.line(f"  flag {key} would be made")
+        _tell_changes(console, "would save", changed, before, saved)
+        console.result("init", {"home": home, **would, "flags": [*present, *made], **told}, findings.warnings)
         return 0
     store = ControlStore.create(home, order.now)
     try:
@@ -72,18 +77,27 @@ def init(args: Any, console: Console) -> int:
         flags = [flag.flag_key for flag in store.flags()]
     finally:
         store.close()
-    changed = sorted(name for name in {*before, *saved} if before.get(name) != saved.get(name))
-    data = {"home": home, **reply.data, "flags": flags, "changed": changed, "issues": list(findings.warnings)}
+    data = {"home": home, **reply.data, "flags": flags, **told}
     console.line(f"{home} is {'up to date' if known else 'ready'}: environment {data['environment']}")
     for key in flags:
         console.line(f"  flag {key}{' (new)' if key in made else ''}")
-    for name in changed:
-        console.line(f"  saved {name}: {before.get(name, '-')} -> {saved.get(name, '-')}")
+    _tell_changes(console, "saved", changed, before, saved)
     for text in findings.warnings:
         console.warn(text)
     console.line("Next: phase4 status; phase4 rollout create truth-based-validation")
     console.result("init", data, findings.warnings)
     return 0
+
+
+def _looked_at(home: str) -> tuple[bool, dict[str, str], list[str]]:
+    """Return whether a home is there, its saved settings and its flags."""
+    if not os.path.exists(os.path.join(home, CONTROL)):
+        return False, {}, []
+    store = ControlStore(home, order.now)
+    try:
+        return True, saved_of(store), [flag.flag_key for flag in store.flags()]
+    finally:
+        store.close()
 
 
 @with_store
@@ -92,8 +106,10 @@ def status(args: Any, console: Console, store: ControlStore) -> int:
     del args
     from phase4.config.rules import check
 
-    findings = check(settings_of(store))
-    seen = screen.look(store, order.now())
+    settings = settings_of(store)
+    findings = check(settings)
+    interval_ms, target = settings.monitoring_interval_ms, settings.monitoring_coverage_target
+    seen = screen.look(store, order.now(), interval_ms=interval_ms, target=target)
     for text in screen.render(seen):
         console.line(text)
     warnings = [*findings.errors, *findings.warnings]
@@ -103,19 +119,42 @@ def status(args: Any, console: Console, store: ControlStore) -> int:
 
 @with_store
 def shutdown(args: Any, console: Console, store: ControlStore) -> int:
-    """Ask every long-running process of this home to end; there are none in this version."""
+    """Ask every long-running process of this home to end, and wait until they have."""
+    from phase4.monitor.lease import holders
+
+    running = holders(store, order.now())
     if not args.dry_run:
 
         def work(change: Change) -> dict[str, Any]:
             change.set_meta("stop_ms", change.now_ms)
             change.audit("shutdown", store.home, before=None, after=None, reason=args.reason)
-            return {"stopped": [], "left": []}
+            return {"running": running}
 
         arguments = {"reason": args.reason}
-        store.execute("shutdown", arguments, work, actor=order.actor(), request_id=order.request_id(args))
-    console.line("Nothing was running. Flags and plans stay as they are.")
-    console.result("shutdown", {"stopped": [], "left": []})
+        reply = store.execute("shutdown", arguments, work, actor=order.actor(), request_id=order.request_id(args))
+        running = list(reply.data["running"])
+    left = running if args.dry_run else _wait_for(store, running, args.timeout)
+    stopped = [name for name in running if name not in left]
+    if left and not args.dry_run:
+        raise ShutdownTimeout(f"still running after {args.timeout} s: {', '.join(left)}")
+    if not running:
+        console.line("Nothing was running. Flags and plans stay as they are.")
+    for name in running:
+        console.line(f"{name}: {'would be asked to end' if args.dry_run else 'ended'}")
+    console.result("shutdown", {"stopped": stopped, "left": left})
     return 0
+
+
+def _wait_for(store: ControlStore, names: list[str], timeout_s: float) -> list[str]:
+    """Wait until none of the processes holds a lease; return those that still do."""
+    from phase4.monitor.lease import holders
+
+    until = clock.monotonic() + timeout_s
+    while True:
+        left = [name for name in holders(store, order.now()) if name in names]
+        if not left or clock.monotonic() >= until:
+            return left
+        clock.wait(LOOK_S)
 
 
 def config_show(args: Any, console: Console) -> int:
@@ -170,6 +209,11 @@ def _settings(args: Any) -> Settings:
         return settings_of(store)
     finally:
         store.close()
+
+
+def _tell_changes(console: Console, verb: str, names: list[str], before: dict[str, str], saved: dict[str, str]) -> None:
+    for name in names:
+        console.line(f"  {verb} {name}: {before.get(name, '-')} -> {saved.get(name, '-')}")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

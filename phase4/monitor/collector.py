@@ -25,7 +25,7 @@ from phase4.monitor.standing import ACTOR, Standing
 from phase4.rollout.controller import RolloutController
 from phase4.rollout.events import Event
 from phase4.rollout.state import RolloutState
-from phase4.store import emergency, intake, observe, rollouts, ticks
+from phase4.store import emergency, intake, observe, rollouts, served, ticks
 from phase4.store.control import Change, ControlStore, PlanRow
 from phase4.store.intake import ROWS, Known, Rows, Spool
 from phase4.store.rollouts import ControlJournal, ControlSwitch
@@ -130,6 +130,8 @@ class _Work:
         """Events that no tick has observed yet."""
         self._upto: dict[str, int] = dict(self._last.upto["sources"]) if self._last else {}
         self._dropped: dict[str, int] = dict(self._last.upto["dropped"]) if self._last else {}
+        self._marks: dict[str, tuple[int, bool]] = {}
+        """File of an evaluator's marks -> how many were taken in, and whether it was gone then."""
         self._missing = 0
         """Events that sources could not write, and that no tick has counted yet."""
         self._judges: dict[str, PlanJudge] = {}
@@ -144,6 +146,7 @@ class _Work:
     def round(self, now_ms: int) -> Round:
         """Do one round as the holder."""
         read, aside = self._read(now_ms)
+        self._read_marks(now_ms)
         self._too_late = 0
         self._begin_judges()
         closed = tuple(self._close_tick(now_ms, begin, end) for begin, end in self._due(now_ms))
@@ -176,6 +179,21 @@ class _Work:
         if aside:
             intake.set_aside(self._store.home, clocks.iso(now_ms)[:10], aside)
         return read, len(aside)
+
+    def _read_marks(self, now_ms: int) -> None:
+        """Take in which versions the evaluators have served, where there is something new."""
+        found = [marks for marks in served.read(self._store.home) if marks.source in self._sources]
+        new = [marks for marks in found if (len(marks.marks), marks.is_over) != self._marks.get(marks.path)]
+        if not new:
+            return
+
+        def work(change: Change) -> dict[str, Any]:
+            for marks in new:
+                served.keep(change, self._sources[marks.source], marks, now_ms)
+            return {}
+
+        self._store.execute("served", {}, work, actor=ACTOR, request_id=new_id())
+        self._marks.update({marks.path: (len(marks.marks), marks.is_over) for marks in new})
 
     def _source(self, uuid: bytes, batch: intake.Batch) -> int:
         if uuid not in self._sources:

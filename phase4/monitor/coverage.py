@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from phase4.durations import DAY_MS
-from phase4.monitor.judging import is_watched
 from phase4.store import ticks
 from phase4.store.control import ControlStore
 
@@ -54,12 +53,12 @@ def measure(store: ControlStore, now_ms: int, *, interval_ms: int, from_ms: int 
     begin = _begin(store, now_ms) if from_ms is None else from_ms
     if begin is None:
         return Coverage(until, until, 0, 0, 0, 0)
-    begin = -(-begin // interval_ms) * interval_ms
+    begin = min(-(-begin // interval_ms) * interval_ms, until)
     closed = ticks.since(store, begin, until_ms=until)
     return Coverage(
         from_ms=begin,
         until_ms=until,
-        observed=sum(is_watched(tick, interval_ms) for tick in closed),
+        observed=sum(tick.is_watched(interval_ms) for tick in closed),
         # the newest interval may be closed at any moment of the next one
         expected=max((until - begin) // interval_ms - 1, 0),
         received=sum(tick.received for tick in closed),

@@ -44,9 +44,13 @@ def judge(
         target: Lowest acceptable coverage.
         stopped: Reasons of stop files and the stop word that are in force.
     """
-    critical = [*stopped, *_told(alerts := list(alerts), "critical")]
-    if is_any_on and not is_watched:
-        return Standing(Health.UNKNOWN, ("a flag is on and no collector runs, so nobody watches it", *critical))
+    alerts, stopped = list(alerts), list(stopped)
+    critical = _told(alerts, "critical")
+    unwatched = ["a flag is on and no collector runs, so nobody watches it"] if is_any_on and not is_watched else []
+    if stopped:  # whatever else is so: an emergency is in force that nobody has recorded
+        return Standing(Health.CRITICAL, (*stopped, *unwatched, *critical))
+    if unwatched:
+        return Standing(Health.UNKNOWN, (*unwatched, *critical))
     if critical:
         return Standing(Health.CRITICAL, tuple(critical))
     warnings = _told(alerts, "high")

@@ -16,9 +16,6 @@ from phase4.store import rollouts, ticks
 from phase4.store.control import ControlStore, PlanRow
 from phase4.store.ticks import Tick
 
-LATE_INTERVALS = 2
-"""A tick that is closed later than so many intervals after its end was watched by nobody."""
-
 
 class PlanJudge:
     """Implements `controller.Observer` for a plan of the control database."""
@@ -32,16 +29,27 @@ class PlanJudge:
     @classmethod
     def replayed(cls, store: ControlStore, row: PlanRow, *, interval_ms: int) -> PlanJudge:
         """Return the judge of a plan that has seen all its stored ticks."""
+        made, _ = cls.followed(store, row, interval_ms=interval_ms)
+        return made
+
+    @classmethod
+    def followed(
+        cls, store: ControlStore, row: PlanRow, *, interval_ms: int
+    ) -> tuple[PlanJudge, dict[int, tuple[int, tuple[Assessment, ...]]]]:
+        """Return the judge of a plan, and entry -> (stage, its guardrails' answers at the entry's last tick)."""
         made = cls(rollouts.plan_of(row), interval_ms=interval_ms)
+        answers: dict[int, tuple[int, tuple[Assessment, ...]]] = {}
         recorded = rollouts.numbered_events(store, row.plan_id)
         begin = next((event.at_ms for _, event in recorded if isinstance(event, StageEntered)), None)
         if begin is None:
-            return made
+            return made, answers
         closed = ticks.closed_since(store, begin)
         seen = ticks.observations(store, row.flag_id, from_tick=closed[0].tick) if closed else {}
         for tick, state in _with_states(closed, recorded):
             made.see(state, tick, seen.get(tick.tick, []))
-        return made
+            if state.ended_ms is None and state.stage >= 0:
+                answers[state.entry] = state.stage, made.assessments()
+        return made, answers
 
     def see(self, state: RolloutState, tick: Tick, rows: Iterable[Observation]) -> None:
         """Take in a closed tick.
@@ -57,7 +65,7 @@ class PlanJudge:
             tick.tick,
             arms.get(Arm.TREATMENT),
             arms.get(Arm.CONTROL),
-            is_watched=is_watched(tick, self._interval_ms),
+            is_watched=tick.is_watched(self._interval_ms),
         )
 
     def observe(self, state: RolloutState) -> StageObservation | None:
@@ -67,11 +75,6 @@ class PlanJudge:
     def assessments(self) -> tuple[Assessment, ...]:
         """Return every guardrail's answer at the newest tick."""
         return self._judge.assessments()
-
-
-def is_watched(tick: Tick, interval_ms: int) -> bool:
-    """Return whether somebody looked at a tick in time."""
-    return tick.closed_ms - tick.watermark_ms <= LATE_INTERVALS * interval_ms
 
 
 def _with_states(closed: Sequence[Tick], recorded: Sequence[tuple[int, Event]]) -> Iterable[tuple[Tick, RolloutState]]:

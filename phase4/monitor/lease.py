@@ -110,3 +110,9 @@ def standbys(store: ControlStore, now_ms: int) -> list[str]:
     """Return the names of the processes that stand by."""
     rows = store.rows("SELECT holder FROM lease WHERE name LIKE ? AND expires_ms > ?", f"{STANDBY}%", now_ms)
     return [str(row[0]) for row in rows]
+
+
+def holders(store: ControlStore, now_ms: int) -> list[str]:
+    """Return the names of all processes that collect or stand by."""
+    holder = store.lease(COLLECTOR, now_ms)
+    return ([] if holder is None else [holder]) + standbys(store, now_ms)

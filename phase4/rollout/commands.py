@@ -46,7 +46,7 @@ def approve(state: RolloutState, approver: str, now_ms: int) -> Event | None:
         ApprovalNotDue: no approval is asked for.
     """
     if state.phase in {Phase.PROGRESSING, Phase.PAUSED}:
-        raise ApprovalNotDue(_misplaced("approve", state), hint="approve --override --reason TEXT")
+        raise ApprovalNotDue(f"{_misplaced('approve', state)}; --override enters the next stage without proof")
     _require(state, "approve")
     return None if approver in state.approvals else ApprovalGiven(at_ms=now_ms, approver=approver)
 

@@ -182,6 +182,8 @@ def from_json(document: dict[str, Any]) -> Event:
     Raises:
         ValueError: the schema number or kind is unknown, or a field is missing or unknown.
     """
+    if not isinstance(document, dict):
+        raise ValueError(f"an event is an object: {document!r}")  # noqa: TRY004  what is stored is wrong, not the call
     body = dict(document)
     if body.pop("schema", None) != SCHEMA:
         raise ValueError(f"journal events have schema {SCHEMA}: {document.get('schema')}")

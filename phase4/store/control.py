@@ -34,7 +34,7 @@ from phase4.store.epoch import Epoch
 SCHEMA = 1
 BUSY_MS = 5_000
 BEGIN_LOOK_S = 0.0005
-LEAF_SCHEMA = 1
+LEAF_SCHEMA = 2
 NOTICE_SCHEMA = 1
 _SCHEMA_FOLDER = os.path.join(os.path.dirname(__file__), "schema", "control")
 
@@ -589,6 +589,7 @@ class Change:
                 "actor": self.actor,
                 "action": action,
                 "object": object_,
+                "store_version": self.store.version + 1,
                 "before": before,
                 "after": after,
                 "reason": reason,

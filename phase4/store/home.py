@@ -59,9 +59,17 @@ def findings(home: str) -> list[str]:
     """Return what is wrong with a home as a place: owner, modes, file system."""
     problems = [problem for problem in [_owner_problem(home), _network_problem(home)] if problem]
     files = sorted((entry for entry in os.scandir(home) if entry.is_file()), key=lambda entry: entry.name)
-    modes = [(entry.path, stat.S_IMODE(entry.stat().st_mode)) for entry in files]
+    modes = [(entry.path, _mode(entry)) for entry in files]
     problems += [f"{path} may be read by others: its mode is {mode:o}" for path, mode in modes if mode & 0o077]
     return problems
+
+
+def _mode(entry: os.DirEntry[str]) -> int:
+    """Return the mode of a file, 0 if it is gone: SQLite's journal and log come and go while others work here."""
+    try:
+        return stat.S_IMODE(entry.stat().st_mode)
+    except FileNotFoundError:
+        return 0
 
 
 def _owner_problem(home: str) -> str | None:

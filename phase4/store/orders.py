@@ -114,8 +114,8 @@ def _may_raise(flag: FlagRow, plan: PlanRow | None, percentage: float, maximum: 
         raise FlagHeld(f"{flag.flag_key} is held since {flag.held}: {flag.held_reason}")
     if plan is not None:
         raise PlanLive(
-            f"{plan.plan_id} is live: it alone raises the percentage of {flag.flag_key}",
-            hint=f"rollout cancel {plan.plan_id}, or lower it",
+            f"{plan.plan_id} is live: it alone raises the percentage of {flag.flag_key}; lowering is allowed",
+            hint=f"rollout cancel {plan.plan_id}",
         )
 
 

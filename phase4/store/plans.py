@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from phase4.errors import FlagHeld, NotPermitted, PercentageMax, PlanLive
+from phase4.errors import ApprovalNotDue, FlagHeld, NotPermitted, PercentageMax, PlanLive
 from phase4.rollout import commands, events
 from phase4.rollout.events import Event
 from phase4.rollout.plan import RolloutPlan
@@ -76,7 +76,9 @@ def create(
         if live is not None and live.digest == plan.digest and rollouts.state_of(store, live.plan_id).stage < 0:
             return {"plan": live.plan_id, "made": False}
         if live is not None and not replaces:
-            raise PlanLive(f"{live.plan_id} is live", hint=f"rollout create {flag_key} --replace cancels it first")
+            raise PlanLive(
+                f"{live.plan_id} is live; --replace cancels it first", hint=f"rollout create {flag_key} --replace"
+            )
         if live is not None:
             state = rollouts.state_of(store, live.plan_id)
             event = commands.cancel(state, f"replaced by {plan.plan_id}", change.now_ms)
@@ -118,7 +120,11 @@ def approve(store: ControlStore, ordered: Ordered, *, overrides: bool = False) -
             raise NotPermitted(f"{ordered.actor} made this plan, and two others must approve it")
         if overrides:
             return commands.approve_override(at.plan, at.state, ordered.actor, at.now_ms)
-        return commands.approve(at.state, ordered.actor, at.now_ms)
+        try:
+            return commands.approve(at.state, ordered.actor, at.now_ms)
+        except ApprovalNotDue as error:
+            error.hint = f'rollout approve {ordered.plan_id} --override --reason "TEXT"'
+            raise
 
     return _order(store, "approve", ordered, event_of, override=overrides)
 

@@ -11,12 +11,13 @@ import json
 import os
 from typing import NamedTuple
 
-from phase4.errors import WriteFailed
+from phase4.errors import UsageError, WriteFailed
 from phase4.store import home as homes
 
 EVERYTHING = "*"
 _TYPES = [str, str, str, int, bool]
 """Of a stop file's values, in the order of `Stop` after the request id."""
+LONGEST_ID = 64
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -33,14 +34,28 @@ class Stop(NamedTuple):
     """Whether live plans are rolled back too, and not only paused."""
 
 
+def check_name(request_id: str) -> str:
+    """Return the name of an order that may be part of a file's name.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    is_name = 0 < len(request_id) <= LONGEST_ID and request_id.isascii() and request_id[0] != "."
+    if not is_name or not all(letter.isalnum() or letter in "._-" for letter in request_id):
+        raise UsageError(f"a request id has 1 to {LONGEST_ID} letters, digits and . _ -, no dot first: {request_id!r}")
+    return request_id
+
+
 def write(home: str, stop: Stop) -> str:
     """Write a stop file, durable when this returns; return its path.
 
     On a full disk the reserve is freed and the write is tried once more.
 
     Raises:
+        UsageError: its request id is no name of a file.
         WriteFailed: it could not be written at all.
     """
+    check_name(stop.request_id)
     try:
         return _write(home, stop)
     except OSError as error:

@@ -13,6 +13,8 @@ from phase4.store.control import Change, ControlStore, canonical
 
 COLLECTOR = "collector"
 """Name of the lease."""
+LATE_INTERVALS = 2
+"""A tick that is closed later than so many intervals after its end was watched by nobody."""
 _COLUMNS = tuple(f.name for f in fields(Observation) if f.name != "schema")
 
 
@@ -35,10 +37,9 @@ class Tick(NamedTuple):
     memory_mb: float | None
     response_ms: float | None
 
-    @property
-    def length_ms(self) -> int:
-        """How long it is."""
-        return self.watermark_ms - self.from_ms
+    def is_watched(self, interval_ms: int) -> bool:
+        """Return whether somebody looked at it in time, at most two intervals after its end."""
+        return self.closed_ms - self.watermark_ms <= LATE_INTERVALS * interval_ms
 
 
 def last(store: ControlStore) -> Tick | None:

@@ -65,7 +65,7 @@ STATUSES = {
     "5 PLAN_NOT_FOUND": (5, CREATED, f"rollout start {FLAG}.2"),
     "5 ALERT_NOT_FOUND": (5, ("init",), "alerts ack 7"),
     "6 NOT_INITIALISED": (6, (), "status"),
-    "6 NOT_BUILT": (6, ("init",), "monitor metrics"),
+    "6 NOT_BUILT": (6, ("init",), "monitor dashboard"),
     "6 WRITE_FAILED": (6, ("init",), "store backup /proc/no-such-folder"),
 }
 
@@ -196,6 +196,13 @@ def test_home_of_the_command_line_wins_over_the_variable(homes):
     assert "on, 10 %" not in phase4(here, "flags list").out
 
 
+def test_options_of_every_command_may_stand_before_its_words(homes):
+    here, there = homes.after(), homes.shared(*STARTED)
+    answer = phase4(here, f"--home {there} --json --ascii flags list")
+    assert (answer.status, answer.body["command"]) == (0, "flags list")
+    assert phase4(there, f"--home {there} flags list --home {here}").status == 6
+
+
 def test_home_may_be_new_and_is_made_for_its_owner_alone(homes):
     here, there = homes.after("init"), homes.after()
     assert phase4(here, f"init --home {there}").status == 0
@@ -250,6 +257,7 @@ ORDERS = {
     f"flags enable {FLAG}": ("init",),
     f"flags disable {FLAG}": STARTED,
     f"flags rollout {FLAG} 20": ("init",),
+    f"flags reshuffle {FLAG} --reason unfair": ("init",),
     f"rollout create {FLAG}": ("init",),
     f"rollout start {PLAN}": CREATED,
     f"rollout approve {PLAN} --override --reason hurry": STARTED,
@@ -350,7 +358,7 @@ def test_an_emergency_on_a_locked_database_is_done_and_recorded_by_the_next_comm
         assert "held (emergency)" in phase4(home, "flags list").out
         assert list((home / "emergency").glob("*.json")) == []
         assert evaluator.exposed(FLAG) == set()
-    assert len(phase4(home, "alerts list --json").data["alerts"]) == 1
+    assert len(phase4(home, "alerts list --severity critical --json").data["alerts"]) == 1
 
 
 def test_an_emergency_is_not_stopped_by_wrong_settings(homes):

@@ -223,37 +223,33 @@ export AUDIT_LOGGING_ENABLED=true
 ./bin/phase4-cli monitor dashboard [--port <port>]
     $ monitor dashboard                                                         @new
     exit 6
-    > monitor dashboard needs the collector
+    > monitor dashboard is not in this version
     $ monitor dashboard --port 3002                                             @new
     exit 6
-    > monitor dashboard needs the collector
+    > monitor dashboard is not in this version
 ./bin/phase4-cli monitor alerts [--severity <level>]
     $ monitor alerts                                                            @new
     > No active alerts!
     $ monitor alerts                                                            @rolled-back
-    > \A   1  critical .* open +truth-based-validation rolled back: orders fail\n\Z
+    > \A   2  critical .* open +truth-based-validation rolled back: orders fail\n   1  low .* entered stage 1 .*\n\Z
     $ monitor alerts --severity critical                                        @rolled-back
-    > \A   1  critical
+    > \A   2  critical
     $ monitor alerts --severity high                                            @rolled-back
     > No active alerts!
     $ monitor alerts --severity medium                                          @rolled-back
     > No active alerts!
     $ monitor alerts --severity low                                             @rolled-back
-    > No active alerts!
+    > \A   1  low .* truth-based-validation\.1 entered stage 1 \(5 %\)\n\Z
 ./bin/phase4-cli monitor metrics [--flag <flagName>]
     $ monitor metrics                                                           @new
-    exit 6
-    > monitor metrics needs the collector
+    > (?s)truth-based-validation  off, 10 %, no plan.*treatment +users +- +requests +- +errors -
     $ monitor metrics --flag truth-based-validation                             @new
-    exit 6
-    > monitor metrics needs the collector
+    > (?s)truth-based-validation  off, 10 %, no plan.*treatment +users +- +requests +- +errors -
 ./bin/phase4-cli monitor report [-o <file>]
     $ monitor report                                                            @new
-    exit 6
-    > monitor report needs the collector
+    > (?s)# Deployment report, development.*Success criteria.*unknown
     $ monitor report -o report.md                                               @new
-    exit 6
-    > monitor report needs the collector
+    > report\.md: 0 rollouts, 0 alerts
 
 # Emergency Operations
 ./bin/phase4-cli emergency disable "<reason>"
@@ -280,22 +276,22 @@ export AUDIT_LOGGING_ENABLED=true
     then flags list --enabled > No such flags
 ./bin/phase4-cli rollout start <plan-id-1>
     $ rollout start truth-based-validation.1                                    @created
-    > no collector runs, so nothing is observed and nothing is promoted
+    > no collector runs, so nothing is observed and nothing promoted: phase4 monitor run
     then flags list --enabled > \Atruth-based-validation +on, 5 % .*\n\Z
 ./bin/phase4-cli rollout start <plan-id-2>
     $ rollout start byzantine-consensus.1                                       @created
-    > no collector runs, so nothing is observed and nothing is promoted
+    > no collector runs, so nothing is observed and nothing promoted: phase4 monitor run
     then flags list --enabled > \Abyzantine-consensus +on, 5 % .*\n\Z
 ./bin/phase4-cli rollout start <plan-id-3>
     $ rollout start hook-interception.1                                         @created
-    > no collector runs, so nothing is observed and nothing is promoted
+    > no collector runs, so nothing is observed and nothing promoted: phase4 monitor run
     then flags list --enabled > \Ahook-interception +on, 5 % .*\n\Z
 ./bin/phase4-cli rollout status
     $ rollout status                                                            @started
     > (?s)\A(\S+\.1 +PROGRESSING +stage 1/3 \(5 %\)[^\n]*\n){3}\Z
 ./bin/phase4-cli monitor alerts
     $ monitor alerts                                                            @started
-    > No active alerts!
+    > \A   3  low .* hook-interception\.1 entered stage 1 \(5 %\)
 ./bin/phase4-cli rollout approve <plan-id>
     $ rollout approve hook-interception.1                                       @created
     exit 4
@@ -309,16 +305,16 @@ npx claude-flow@alpha hooks pre-task --description "Phase 4 deployment"
 ./bin/phase4-cli monitor dashboard --port 3001
     $ monitor dashboard --port 3001                                             @new
     exit 6
-    > monitor dashboard needs the collector
+    > monitor dashboard is not in this version
 
 # Alert System
 ./bin/phase4-cli monitor alerts --severity critical
     $ monitor alerts --severity critical                                        @rolled-back
-    > \A   1  critical
+    > \A   2  critical
 ./bin/phase4-cli monitor alerts
     $ monitor alerts                                                            @rolled-back
-    > \A   1  critical
-    then alerts resolve 1 --reason fixed > alert 1: resolved
+    > \A   2  critical
+    then alerts resolve 2 --reason fixed > alert 2: resolved
 
 # Feature Flag Toggle Without Restart
 ./bin/phase4-cli flags enable truth-based-validation
@@ -340,14 +336,12 @@ npx claude-flow@alpha hooks pre-task --description "Phase 4 deployment"
     then flags list > truth-based-validation +off, 10 %
 ./bin/phase4-cli monitor metrics --flag truth-based-validation
     $ monitor metrics --flag truth-based-validation                             @new
-    exit 6
-    > monitor metrics needs the collector
+    > (?s)truth-based-validation  off, 10 %, no plan.*treatment +users +- +requests +- +errors -
 
 # System Performance Impact <5%
 ./bin/phase4-cli monitor report
     $ monitor report                                                            @new
-    exit 6
-    > monitor report needs the collector
+    > (?s)# Deployment report, development.*Success criteria.*unknown
 
 # Monitoring Coverage 99%+ Reliability
 ./bin/phase4-cli status
@@ -397,8 +391,7 @@ npm run test:phase4-all
 # Deployment Report
 ./bin/phase4-cli monitor report -o phase4-deployment-report.json
     $ monitor report -o phase4-deployment-report.json                           @new
-    exit 6
-    > monitor report needs the collector
+    > (?s)phase4-deployment-report\.json: 0 rollouts.*(unknown.*){5}
 
 # Support & Troubleshooting
 ./bin/phase4-cli status
@@ -413,19 +406,17 @@ node -e "import('./src/feature-flags/config/phase4-environment.js').then(m => co
     > \Abyzantine-consensus\.1 +PROGRESSING
 ./bin/phase4-cli monitor metrics
     $ monitor metrics                                                           @started
-    exit 6
-    > monitor metrics needs the collector
+    > truth-based-validation  on, 5 %, stage entry 1 of truth-based-validation\.1
 ./bin/phase4-cli monitor alerts
     $ monitor alerts                                                            @started
-    > No active alerts!
+    > \A   3  low .* hook-interception\.1 entered stage 1 \(5 %\)
 ./bin/phase4-cli emergency rollback <flag-name> "High error rate"
     $ emergency rollback hook-interception "High error rate"                    @started
     > hook-interception\.1 rolled back
     then rollout history hook-interception > rolled_back +High error rate\n\Z
 ./bin/phase4-cli monitor report
     $ monitor report                                                            @started
-    exit 6
-    > monitor report needs the collector
+    > truth-based-validation\.1: PROGRESSING
 
 # Phase 4 Success Confirmation
 ./bin/phase4-cli status
@@ -512,7 +503,8 @@ def test_the_page_says_of_each_line_what_it_exits_with():
 
 def test_a_line_that_the_page_calls_unbuilt_is_never_answered():
     unbuilt = {guide for guide, _, said in rows() if said == "`NOT_BUILT`"}
-    assert unbuilt == {each.guide for each in TYPED if "needs the collector" in each.says}
+    hooks = {guide for guide in guide_lines() if guide.startswith("npx ")}
+    assert unbuilt == hooks | {each.guide for each in TYPED if "is not in this version" in each.says}
 
 
 # ------------------------------------------------------------------------------------------------------- the lines, run
@@ -525,19 +517,19 @@ def test_a_line_of_the_guide_does_what_the_page_says(homes, each, tmp_path):
     assert answer.status == each.status, answer
     assert re.search(each.says, answer.out + answer.err), answer
     assert (answer.out == "") is (each.status != 0), answer
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == re.findall(r"-o (\S+)", each.line)
     if each.then is not None:
         shown = phase4(home, each.then)
         assert re.search(each.shows, shown.out + shown.err), shown
 
 
 @pytest.mark.parametrize("line", [guide for guide in guide_lines() if guide.startswith("npx ")])
-def test_a_line_for_hooks_is_no_command_yet_and_says_so(homes, line):
+def test_a_line_for_hooks_is_a_command_whose_part_is_missing_and_says_so(homes, line):
     here, today = next((here, today) for guide, here, today in rows() if guide == line)
     answer = phase4(homes.shared("init"), here.removeprefix("phase4-cli "))
-    assert (here, today) == (f"phase4-cli hooks run -- {line}", "not a command yet")
-    assert (answer.status, answer.out) == (2, "")
-    assert '"hooks" is none of init, ' in answer.err
+    assert (here, today) == (f"phase4-cli hooks run -- {line}", "`NOT_BUILT`")
+    assert (answer.status, answer.out) == (6, "")
+    assert "hooks run needs hook interception" in answer.err
 
 
 def test_the_lines_of_the_shell_are_settings_that_hold_and_are_valid(homes):
@@ -664,8 +656,8 @@ def test_the_guide_s_closing_screen_is_shown_to_the_letter(tmp_path):
     for flag in FLAGS:
         lab.completes(flag)
         lab.done(f"flags rollout {flag} 10")
-    lab.done("alerts resolve 1 2 3 4 5 6 --reason seen")
+    lab.done(f"alerts resolve {' '.join(map(str, range(1, 16)))} --reason seen")
     lab.collects()
     screen = phase4(lab.home, "status").out
     assert screen.startswith(CLOSING), screen
-    assert screen.removeprefix(CLOSING) == "\n🛰  Monitoring: collector running (host-1)\n"
+    assert screen.removeprefix(CLOSING) == "\n🛰  Monitoring: collector running\n"

@@ -11,11 +11,25 @@ from pathlib import Path
 import pytest
 
 from phase4.clock import ManualClock
-from phase4.store import care, emergency, orders, stops
+from phase4.errors import UsageError
+from phase4.rollout.events import Paused, PauseReason
+from phase4.store import care, emergency, orders, rollouts, stops
 from phase4.store import home as homes
 from phase4.store.control import ControlStore
 from phase4.store.stops import EVERYTHING, Stop
-from tests.data.homes.make import CHECKOUT, ROOT, SEARCH, START, change, create, document, started
+from tests.data.homes.make import (
+    CHECKOUT,
+    ROOT,
+    SEARCH,
+    START,
+    add_plan,
+    change,
+    create,
+    document,
+    plan,
+    record,
+    started,
+)
 from tests.integration.test_two_processes import ANSWER, Process, asked
 
 PROGRAM = Path(sys.executable).with_name("phase4")
@@ -378,6 +392,129 @@ def test_on_a_full_disk_an_emergency_is_recorded_in_the_room_of_the_reserve(full
     assert full_disk["findings"] == []
 
 
+# --------------------------------------------------------------------------------------------- a journal is damaged
+FIRE = Stop("fire-1", EVERYTHING, "fire", "ana", START, rolls_back=False)
+LUNCH = Paused(at_ms=START, reason=PauseReason.OPERATOR, note="lunch")
+GAP = "DELETE FROM journal WHERE plan_id = 'checkout.1' AND plan_seq = {}"
+BODY = "UPDATE journal SET body = '{}' WHERE plan_id = 'checkout.1' AND plan_seq = 2"
+NO_TEXT = "UPDATE journal SET body = CAST(x'7bff' AS TEXT) WHERE plan_id = 'checkout.1' AND plan_seq = 2"
+UNREADABLE = {
+    "first event gone": GAP.format(1),
+    "event in the middle gone": GAP.format(2),
+    "no JSON": BODY.format("{"),
+    "a list": BODY.format("[]"),
+    "a number": BODY.format("5"),
+    "another kind": BODY.format('{"schema":1,"kind":["x"]}'),
+    "too deep": BODY.format("[" * 50_000),
+    "no text": NO_TEXT,
+    "other types": BODY.format('{"schema":1,"kind":"resumed","at_ms":"x","granted_ms":[]}'),
+}
+each_order = pytest.mark.parametrize("order", [FIRE, FIRE._replace(rolls_back=True)], ids=["disable", "rollback"])
+
+
+@pytest.fixture(params=UNREADABLE.values(), ids=UNREADABLE)
+def unreadable(request, store):
+    """A home with a live plan whose journal cannot be read, beside one that can."""
+    row = started(store)
+    record(store, row, LUNCH)
+    record(store, row, LUNCH)
+    started(store, plan(SEARCH))
+    assert store.connection.execute(request.param).rowcount == 1
+    return store
+
+
+def leaves(store):
+    return [json.loads(leaf) for _, leaf, _ in store.audit()]
+
+
+@each_order
+def test_a_flag_whose_journal_cannot_be_read_is_off_and_held_like_the_others(unreadable, order):
+    done = emergency.stop(unreadable.home, order, unreadable.now)
+    assert (done.is_recorded, done.flags, done.plans) == (True, [CHECKOUT, SEARCH], ["search.1"])
+    assert done.unread == ("checkout.1",)
+    assert {(flag.enabled, flag.held, flag.held_reason) for flag in unreadable.flags()} == {
+        (False, "emergency", "fire")
+    }
+
+
+@each_order
+def test_the_order_about_a_journal_that_cannot_be_read_is_lifted(unreadable, order):
+    emergency.stop(unreadable.home, order, unreadable.now)
+    assert (stops.pending(unreadable.home), unreadable.epoch.is_stopped) == ([], False)
+
+
+@each_order
+def test_a_journal_that_cannot_be_read_is_not_added_to(unreadable, order):
+    before = unreadable.rows("SELECT count(*) FROM journal WHERE plan_id = 'checkout.1'")
+    emergency.stop(unreadable.home, order, unreadable.now)
+    assert unreadable.rows("SELECT count(*) FROM journal WHERE plan_id = 'checkout.1'") == before
+
+
+@each_order
+def test_leaf_and_alert_say_that_the_journal_cannot_be_read(unreadable, order):
+    emergency.stop(unreadable.home, order, unreadable.now)
+    text = "fire (the journal of checkout.1 cannot be read)"
+    assert [leaf["reason"] for leaf in leaves(unreadable) if leaf["object"] == CHECKOUT][-1] == text
+    assert f"emergency: {text}" in [alert.message for alert in unreadable.alerts("critical")]
+
+
+def test_a_stop_that_was_left_over_for_such_a_flag_is_recorded_by_the_next_command(unreadable, home):
+    stops.write(str(home), FIRE)
+    assert phase4(home, "flags", "list").returncode == 0
+    assert (unreadable.flag(CHECKOUT).held, stops.pending(str(home))) == ("emergency", [])
+
+
+def test_a_rollback_sets_the_percentage_to_0_without_a_journal(unreadable):
+    emergency.stop(unreadable.home, FIRE._replace(rolls_back=True), unreadable.now)
+    assert {flag.percentage for flag in unreadable.flags()} == {0.0}
+
+
+def test_the_command_line_says_that_the_journal_cannot_be_read(unreadable, home):
+    done = phase4(home, "emergency", "disable", "fire", "--json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["data"]["recorded"], answer["data"]["plans"]) == (0, True, ["search.1"])
+    (warning,) = answer["warnings"]
+    assert warning.startswith("checkout.1: its journal cannot be read")
+
+
+def test_a_dry_run_names_a_plan_whose_journal_cannot_be_read(unreadable, home):
+    told = foretold(home, "disable", "fire")
+    assert (told["data"]["flags"], told["data"]["plans"]) == ([CHECKOUT, SEARCH], ["search.1"])
+    assert told["warnings"][0].startswith("checkout.1: its journal cannot be read")
+
+
+def test_an_order_that_a_damaged_audit_log_cannot_take_is_obeyed_and_keeps_no_command(home, store):
+    store.connection.execute("UPDATE audit_tree SET peaks = x''")
+    done = phase4(home, "emergency", "disable", "fire")
+    assert (done.returncode, [stop.reason for stop in stops.pending(str(home))]) == (0, ["fire"])
+    assert "recording pending: " in done.stderr
+    assert phase4(home, "flags", "list").returncode == 0
+
+
+# --------------------------------------------------------------------------------------------- on record all the same
+def test_an_emergency_in_a_home_without_flags_is_a_leaf_and_a_version(home):
+    bare = ControlStore.create(str(home), lambda: START)
+    done, found = emergency.stop(str(home), FIRE, bare.now), leaves(bare)
+    version, pending = bare.version, stops.pending(str(home))
+    bare.close()
+    assert (done.is_recorded, version, pending) == (True, 1, [])
+    assert [(leaf["action"], leaf["object"], leaf["reason"], leaf["request_id"]) for leaf in found] == [
+        ("emergency", "*", "fire", "fire-1")
+    ]
+
+
+def test_an_emergency_of_a_flag_that_is_not_there_is_a_leaf(store):
+    emergency.stop(store.home, FIRE._replace(flag_key="serach"), store.now)
+    assert (leaves(store)[-1]["action"], leaves(store)[-1]["object"]) == ("emergency", "serach")
+
+
+def test_an_order_whose_name_is_a_path_does_nothing(home, store):
+    before = store.version
+    with pytest.raises(UsageError):
+        emergency.stop(str(home), FIRE._replace(request_id="../x"), store.now)
+    assert (store.version, store.flag(SEARCH).enabled, (home / "x.json").exists()) == (before, True, False)
+
+
 # --------------------------------------------------------------------------------------------- on the command line
 def phase4(home, *words):
     environment = {**os.environ, "PHASE4_HOME": str(home)}
@@ -450,3 +587,69 @@ def test_the_rollback_of_one_flag_leaves_the_others(home, store):
     flag = store.flag(SEARCH)
     assert (done.returncode, flag.enabled, flag.percentage, flag.held) == (0, False, 0.0, "emergency")
     assert store.flag(CHECKOUT).held is None
+
+
+# --------------------------------------------------------------------------------------------- a dry run
+def foretold(home, *words):
+    return json.loads(phase4(home, "emergency", *words, "--dry-run", "--json").stdout)
+
+
+def test_a_dry_run_says_which_flags_are_on_and_which_plans_would_be_paused(home, store):
+    started(store)
+    add_plan(store, plan(SEARCH))
+    told = foretold(home, "disable", "fire")
+    assert told["data"] == {"flags": [CHECKOUT, SEARCH], "plans": ["checkout.1"], "dry_run": True}
+    assert phase4(home, "emergency", "disable", "fire", "--dry-run").stdout.splitlines() == [
+        "every flag would be switched off and held",
+        "  checkout is on",
+        "  search is on",
+        "  checkout.1 would be paused",
+        "dry run: nothing was changed",
+    ]
+
+
+def test_a_dry_run_says_which_plans_would_be_rolled_back(home, store):
+    started(store)
+    add_plan(store, plan(SEARCH))
+    assert foretold(home, "disable", "fire", "--rollback")["data"]["plans"] == ["checkout.1", "search.1"]
+    told = phase4(home, "emergency", "rollback", CHECKOUT, "fire", "--dry-run").stdout.splitlines()
+    assert told[:3] == [
+        "checkout would be switched off and held",
+        "  checkout is on",
+        "  checkout.1 would be rolled back",
+    ]
+
+
+def test_a_dry_run_says_that_a_flag_is_off_already(home, store):
+    told = phase4(home, "emergency", "rollback", CHECKOUT, "fire", "--dry-run").stdout
+    assert "  none of them is on\n" in told
+    assert foretold(home, "rollback", CHECKOUT, "fire")["data"]["flags"] == []
+
+
+def test_a_dry_run_says_the_same_as_what_is_done(home, store):
+    started(store)
+    add_plan(store, plan(SEARCH))
+    told = foretold(home, "disable", "fire", "--rollback")["data"]
+    assert emergency.stop(str(home), FIRE._replace(rolls_back=True), store.now).plans == told["plans"]
+
+
+def test_a_dry_run_changes_nothing(home, store):
+    row = started(store)
+    before = store.version, stops.pending(str(home)), rollouts.state_of(store, row.plan_id)
+    foretold(home, "disable", "fire")
+    assert (store.version, stops.pending(str(home)), rollouts.state_of(store, row.plan_id)) == before
+
+
+@pytest.mark.parametrize("words", [("disable", "fire"), ("rollback", SEARCH, "fire")])
+def test_a_dry_run_checks_the_name_of_the_order(home, store, words):
+    done = phase4(home, "emergency", *words, "--dry-run", "--request-id", "../x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a request id has 1 to 64 letters" in done.stderr
+
+
+def test_a_dry_run_on_a_damaged_database_says_that_it_cannot_say(home, store):
+    store.close()
+    (home / "control.db").write_bytes(b"no database" * 500)
+    told = foretold(home, "disable", "fire")
+    assert told["data"] == {"flags": None, "plans": None, "dry_run": True}
+    assert told["warnings"][0].startswith("which flags are on and which plans are live cannot be said: ")

@@ -71,7 +71,7 @@ def live(home):
 @pytest.fixture
 def scenario(tmp_path):
     # the scenario gives the driver its ticks and its approver; the plan judges users, which its own traffic has not
-    (tmp_path / "plan.toml").write_text(PLAN.split("[guardrails")[0] + REQUESTS, encoding="utf-8")
+    (tmp_path / "plan.toml").write_text(PLAN.split("[guardrails", maxsplit=1)[0] + REQUESTS, encoding="utf-8")
     (tmp_path / "s.toml").write_text(SCENARIO, encoding="utf-8")
     return scenarios.load(tmp_path / "s.toml")
 

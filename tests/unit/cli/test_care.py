@@ -88,7 +88,8 @@ def test_a_check_repairs_nothing(lab):
 def test_a_file_that_is_no_database_is_damaged(lab):
     (lab.home / "control.db").write_bytes(b"damaged")
     answer = lab("store check --json")
-    assert (answer.status, answer.error["code"]) == (6, "STORE_DAMAGED")
+    assert answer.status == 1
+    assert "control.db cannot be read: file is not a database" in answer.data["findings"][0]
 
 
 # ------------------------------------------------------------------------------------------------------ backup, restore

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phase4 import clock
 from phase4.cli.console import Console, number, percent
 from phase4.errors import PlanInvalid
 
@@ -49,6 +50,19 @@ def test_a_failure_as_json_has_code_message_and_hint(capsys):
         "message": "a: is missing",
         "hint": "look here",
     }
+
+
+def test_every_moment_has_its_twin_beside_it_and_a_duration_has_none(capsys):
+    data = {"at_ms": 0, "elapsed_ms": 5, "rows": [{"ended_ms": None, "x": 1}], "deep": {"held_ms": 1_500}}
+    found = json.loads(printed(capsys, is_json=True, do=lambda c: c.result("x", data)).out)["data"]
+    assert found == {
+        "at_ms": 0,
+        "at_iso": "1970-01-01T00:00:00Z",
+        "elapsed_ms": 5,
+        "rows": [{"ended_ms": None, "ended_iso": None, "x": 1}],
+        "deep": {"held_ms": 1_500, "held_iso": clock.iso(1_500)},
+    }
+    assert list(found)[:2] == ["at_ms", "at_iso"]
 
 
 @pytest.mark.parametrize("sign", list("–·×…█░—≤→│"))

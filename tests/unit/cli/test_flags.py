@@ -76,7 +76,7 @@ def test_a_list_of_none_says_so(lab):
 
 def test_a_flag_in_json_has_known_keys(rollout):
     flags = rollout.done("flags list --json").data["flags"]
-    assert [set(row) for row in flags] == [SHOWN | {"plan"}] * 3
+    assert [set(row) for row in flags] == [SHOWN | {"plan", "stopped"}] * 3
     assert flags[0] == {
         "flag_key": FLAG,
         "enabled": True,
@@ -85,6 +85,7 @@ def test_a_flag_in_json_has_known_keys(rollout):
         "held_reason": None,
         "entry": 1,
         "version": 2,
+        "stopped": None,
         "plan": PLAN,
     }
 
@@ -96,7 +97,12 @@ def test_the_stale_list_names_what_serves_everybody_the_same_since_long(lab):
     rows = lab.done("flags list --stale --json").data["stale"]
     assert FLAG in {row["flag_key"] for row in rows}
     assert {frozenset(row) for row in rows} == {
-        frozenset({"flag_key", "class", "since_ms", "since_iso", "owner", "evaluated_ms", "prerequisite_of"})
+        frozenset(
+            {
+                *("flag_key", "class", "since_ms", "since_iso", "owner", "evaluated_ms", "evaluated_iso"),
+                "prerequisite_of",
+            }
+        )
     }
     assert "since 2026-09-21T14:13:20Z" in lab.done("flags list --stale").out
 
@@ -181,7 +187,7 @@ def test_a_held_flag_is_not_enabled_and_the_hint_says_how(rollout, order, kind):
     assert answer.error == {
         "code": "FLAG_HELD",
         "message": f"{FLAG} is held since {kind}: bad",
-        "hint": f'flags enable {FLAG} --release --reason "TEXT"',
+        "hint": f'phase4 flags enable {FLAG} --release --reason "TEXT"',
     }
 
 
@@ -241,8 +247,8 @@ def test_raising_is_the_plan_s_while_one_is_live(rollout):
     assert answer.status == 4
     assert answer.error == {
         "code": "PLAN_LIVE",
-        "message": f"{PLAN} is live: it alone raises the percentage of {FLAG}",
-        "hint": f"rollout cancel {PLAN}, or lower it",
+        "message": f"{PLAN} is live: it alone raises the percentage of {FLAG}; lowering is allowed",
+        "hint": f"phase4 rollout cancel {PLAN}",
     }
 
 

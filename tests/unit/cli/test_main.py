@@ -6,7 +6,7 @@ import json
 import pytest
 
 import phase4
-from phase4.cli.main import entry, main
+from phase4.cli.main import build_parser, entry, main
 from phase4.errors import Phase4Error
 from phase4.sim import scenario
 from tests.unit.sim.documents import SCENARIOS
@@ -100,10 +100,63 @@ def test_a_command_line_that_is_wrong_is_json_where_json_was_asked_for(capsys):
     assert json.loads(out)["error"]["code"] == "USAGE"
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("completion", "tcsh"), "completion"),
+        (("status", "now"), "status"),
+        (("flags", "list", "all"), "flags list"),
+        (("flags", "enable", "--relase"), "flags enable"),
+        (("--home", "/nowhere", "flags", "enable"), "flags enable"),
+        (("--home=/nowhere", "--ascii", "status"), "status"),
+        (("rollout", "starts", "x"), "rollout starts"),
+        (("flag", "list"), "flag"),
+        (("flags",), "flags"),
+        ((), ""),
+    ],
+    ids=str,
+)
+def test_the_command_of_a_failure_has_the_words_of_the_command_alone(capsys, words, command):
+    _, out, _ = call(capsys, *words, "--json")
+    assert json.loads(out)["command"] == command
+
+
 def test_an_abbreviated_option_is_no_option(capsys):
     status, _, err = call(capsys, "simulate", "run", SMALL, "--worl", "broken")
     assert status == 2
     assert "did you mean --world?" in err
+
+
+# ---------------------------------------------------------------------------------- options of every command, before it
+
+
+def test_a_home_may_be_named_before_the_command_and_the_later_one_wins(capsys, tmp_path):
+    here, there = (str(tmp_path / name) for name in ("here", "there"))
+    for words in (
+        ("--home", here, "status"),
+        (f"--home={here}", "status"),
+        ("--home", there, "status", "--home", here),
+    ):
+        assert call(capsys, *words)[2].startswith(f"phase4: {here} is not initialised")
+
+
+def test_json_and_ascii_may_stand_before_the_command(capsys):
+    status, out, _ = call(capsys, "--ascii", "--json", "config", "check")
+    assert (status, json.loads(out)["ok"]) == (0, True)
+
+
+def test_a_home_without_a_path_is_refused(capsys):
+    assert call(capsys, "--home")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "group", [first for first, parser in build_parser().commands.choices.items() if parser.commands]
+)
+def test_the_help_of_every_group_is_printed(capsys, group):
+    with pytest.raises(SystemExit) as leaving:
+        main([group, "--help"])
+    assert leaving.value.code == 0
+    assert f"usage: phase4 {group}" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------------- what breaks
@@ -127,6 +180,21 @@ def test_an_error_of_ours_has_its_status_and_its_way_out(capsys, broken):
     status, out, err = call(capsys, "simulate", "validate", SMALL)
     assert (status, out) == (70, "")
     assert err == "phase4: something is wrong\nphase4: try: look there\n"
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("flags enable x --release", "phase4 flags enable x --release"),
+        ("phase4 init", "phase4 init"),
+        ("possible now: pause", "possible now: pause"),
+        ("MONITORING_ENABLED=true", "MONITORING_ENABLED=true"),
+    ],
+)
+def test_a_hint_that_is_a_command_can_be_pasted(capsys, broken, hint, told):
+    broken(Phase4Error("something is wrong", hint=hint))
+    assert call(capsys, "simulate", "validate", SMALL)[2].endswith(f"phase4: try: {told}\n")
+    assert json.loads(call(capsys, "simulate", "validate", SMALL, "--json")[1])["error"]["hint"] == told
 
 
 def test_a_bug_of_ours_is_one_line_and_never_the_status_of_an_unmet_expectation(capsys, broken):

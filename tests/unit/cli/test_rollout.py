@@ -14,10 +14,10 @@ FLAG, OTHER = "truth-based-validation", "byzantine-consensus"
 PLAN = f"{FLAG}.1"
 WHERE = {
     "plan", "phase", "stage", "stages", "percentage", "event", "event_seq", "already", "approvals", "needed",
-    "expires_ms",
+    "expires_ms", "expires_iso",
 }  # fmt: skip
 """Keys of every order on one plan in JSON."""
-NO_COLLECTOR = "phase4: no collector runs, so nothing is observed and nothing is promoted by itself"
+NO_COLLECTOR = "phase4: no collector runs, so nothing is observed and nothing promoted: phase4 monitor run"
 UNSIGNED = "unsigned: approvals carry the user's name and no signature yet"
 ONE_STAGE = """
 schema = 1
@@ -134,8 +134,8 @@ def test_another_plan_of_a_flag_with_a_live_one_is_refused(running):
     assert answer.status == 4
     assert answer.error == {
         "code": "PLAN_LIVE",
-        "message": f"{PLAN} is live",
-        "hint": f"rollout create {FLAG} --replace cancels it first",
+        "message": f"{PLAN} is live; --replace cancels it first",
+        "hint": f"phase4 rollout create {FLAG} --replace",
     }
 
 
@@ -240,6 +240,7 @@ def test_an_order_on_a_plan_in_json_has_known_keys(pending):
         "kind": "stage_entered",
         "schema": 1,
         "at_ms": START_MS,
+        "at_iso": "2026-09-21T14:13:20Z",
         "stage": 0,
         "entry": 1,
         "percentage": 5.0,
@@ -372,8 +373,9 @@ def test_an_approval_before_it_is_asked_for_is_refused(running):
     assert answer.status == 4
     assert answer.error == {
         "code": "APPROVAL_NOT_DUE",
-        "message": "approve is for a plan that is AWAITING_APPROVAL; this one is PROGRESSING",
-        "hint": "approve --override --reason TEXT",
+        "message": "approve is for a plan that is AWAITING_APPROVAL; this one is PROGRESSING; --override enters the"
+        " next stage without proof",
+        "hint": f'phase4 rollout approve {PLAN} --override --reason "TEXT"',
     }
 
 
@@ -542,7 +544,7 @@ def test_an_ended_plan_under_a_newer_live_one_is_left_alone(running):
     assert answer.error == {
         "code": "PLAN_LIVE",
         "message": f"the plan ended and {FLAG}.2 is live",
-        "hint": f"rollout rollback {FLAG}.2",
+        "hint": f"phase4 rollout rollback {FLAG}.2",
     }
 
 

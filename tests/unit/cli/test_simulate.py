@@ -109,7 +109,8 @@ def test_a_run_as_json_is_one_object_of_known_keys(phase4):
 
 def test_the_journal_of_a_run_leads_to_its_phase(phase4):
     data = phase4("run", SMALL, "--world", "broken", "--json").data
-    assert replay(map(from_json, data["journal"])).phase == data["outcome"]["phase"] == "ROLLED_BACK"
+    journal = [{key: value for key, value in event.items() if not key.endswith("_iso")} for event in data["journal"]]
+    assert replay(map(from_json, journal)).phase == data["outcome"]["phase"] == "ROLLED_BACK"
 
 
 def test_what_never_happened_is_null_in_json(phase4):

@@ -62,7 +62,7 @@ def test_a_command_is_refused_in_every_other_phase_and_told_which_are_right(name
     message = refusal.value.message
     assert message.startswith(f"{name} is for a plan that is ")
     assert all(right in message for right in ALLOWED[name])
-    assert message.endswith(f"this one is {phase}")
+    assert f"this one is {phase}" in message
 
 
 @pytest.mark.parametrize(("name", "phase"), GIVEN, ids="-".join)
@@ -151,7 +151,7 @@ def test_a_refusal_says_what_is_possible_now():
 def test_an_approval_that_is_not_due_points_to_the_override(phase):
     with pytest.raises(ApprovalNotDue) as refusal:
         commands.approve(STATES[phase], "ana", NOW)
-    assert "--override" in refusal.value.hint
+    assert "--override" in refusal.value.message
 
 
 # ----------------------------------------------------------------------------------------------------------- override

@@ -162,9 +162,9 @@ def test_a_plan_that_ended_and_whose_row_says_that_it_is_live_is_found(store, ro
     assert care.findings(store) == ["checkout.1: the journal says CANCELLED, the plan's row otherwise"]
 
 
-def test_an_epoch_that_says_another_version_is_found(store):
+def test_an_epoch_that_says_a_later_version_is_found(store):
     store.epoch.ring(77)
-    assert care.findings(store) == ["epoch: says version 77, the database 1"]
+    assert care.findings(store) == ["epoch: says version 77, the database 1: changes are gone"]
 
 
 def test_a_stop_that_is_not_recorded_is_found(store):

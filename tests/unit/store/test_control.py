@@ -803,8 +803,9 @@ def test_a_change_has_a_leaf_that_tells_all_about_it(store, clock):
         actor="ben",
     )
     assert leaves(store)[-1] == {
-        "v": 1,
+        "v": 2,
         "seq": 3,
+        "store_version": store.version,
         "at_ms": START + 4,
         "actor": "ben",
         "action": "percentage_set",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phase4.errors import WriteFailed
+from phase4.errors import UsageError, WriteFailed
 from phase4.store import home as homes
 from phase4.store import stops
 from phase4.store.stops import EVERYTHING, Stop
@@ -133,6 +133,20 @@ def test_lifting_twice_is_no_error(home, folder):
     stops.lift(str(home), "r-1")
     stops.lift(str(home), "r-1")
     assert pending(folder) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".a", "a/b", "../x", "/x", "a b", "a\n", "a\0", "\xe4", "x" * 65])
+def test_a_name_that_is_a_path_or_no_name_is_refused_and_nothing_is_written(tmp_path, home, folder, name):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="a request id has 1 to 64 letters, digits and"):
+        stops.write(str(home), ORDER._replace(request_id=name))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a", "Stop.2026-09_21", "-", "_", "x" * 64])
+def test_a_name_may_have_letters_digits_and_three_signs(home, folder, name):
+    stops.write(str(home), ORDER._replace(request_id=name))
+    assert [stop.request_id for stop in pending(folder)] == [name]
 
 
 def test_where_no_file_can_be_written_it_is_said(home):
