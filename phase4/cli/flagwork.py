@@ -7,7 +7,6 @@ from typing import Any
 from phase4 import clock
 from phase4.cli.console import Console
 from phase4.cli.order import ordered_by, with_store
-from phase4.cli.stopped import Stopped
 from phase4.errors import UsageError
 from phase4.store import orders
 from phase4.store.control import ControlStore, FlagRow, Reply
@@ -62,6 +61,8 @@ def reshuffle(args: Any, console: Console, store: ControlStore) -> int:
 @with_store
 def list_flags(args: Any, console: Console, store: ControlStore) -> int:
     """Print all flags."""
+    from phase4.cli.stopped import Stopped  # a toggle does without it
+
     if args.stale:
         from phase4.cli.stale import print_stale
 
