@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE ?=
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install run test unit integration browser notebooks lint types imports bench soak lock lab dashboard clean
+.PHONY: help install run test unit integration browser notebooks lint types imports bench soak lock lab demo dashboard clean
 
 help: ## Show this list
 	@grep -E '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ soak: $(STAMP) ## The slow proofs: full-length calibration tables
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+demo: $(STAMP) ## A real rollout that breaks and rolls back by itself, in a minute (DEFECT=none: it completes)
+	@$(BIN)/python sims/demo.py
 
 dashboard: $(STAMP) ## Show saved rehearsals in the browser (PORT=3001)
 	$(BIN)/python -m panel serve dashboards/simulation.py --address 127.0.0.1 --port $(PORT) --show

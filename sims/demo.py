@@ -1,8 +1,8 @@
 """`make demo`: a rollout that runs, breaks and rolls back by itself, in about a minute. Nothing in it is simulated.
 
-A small shop is served on this machine; two hundred times a second somebody checks out. The flag `new-checkout` is rolled
-out to 10, 25 and 50 % by a plan whose stages take seconds. In the second stage a migration drops an index that only the
-new code path needs. `DEFECT=none` leaves the index alone, and the rollout completes.
+A small shop is served on this machine; a hundred times a second somebody checks out. The flag `new-checkout` is
+rolled out to 10, 25 and 50 % by a plan whose stages take seconds. In the second stage a migration drops an index that
+only the new code path needs. `DEFECT=none` leaves the index alone, and the rollout completes.
 
 Everything is below a temporary folder that is named at the end; no process is left.
 """
@@ -86,7 +86,11 @@ class Demo:
 
     def start(self, *program: str) -> subprocess.Popen[str]:
         """Start a process that lives as long as the demo."""
-        child = subprocess.Popen([sys.executable, *program], env=self.environment, stdout=subprocess.PIPE, text=True)
+        log = (self.folder / "processes.log").open("a", encoding="utf-8")
+        with log:
+            child = subprocess.Popen(
+                [sys.executable, *program], env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         self.children.append(child)
         return child
 
@@ -241,7 +245,8 @@ def rates(store: ControlStore, entry: int) -> str:
 def told(load: Load) -> str:
     """Return how the checkouts were answered."""
     words = {200: "answered", 504: "too late", 0: "without an answer"}
-    return ", ".join(f"{count:,} {words.get(status, f'with status {status}')}" for status, count in load.answers.items())
+    named = {words.get(status, f"with status {status}"): count for status, count in load.answers.items()}
+    return ", ".join(f"{count:,} {word}" for word, count in named.items())
 
 
 def main() -> int:
@@ -256,7 +261,8 @@ def main() -> int:
         demo.prepare()
         state = asyncio.run(demo.run())
         report = demo.folder / "report.html"
-        #demo.phase4("monitor", "report", "-o", str(report))
+        demo.phase4("shutdown", "--reason", "the demo is over")
+        demo.phase4("monitor", "report", "-o", str(report))
     finally:
         demo.stop()
     print(f"\nThe report: {report}\nThe home:   {demo.home}")

@@ -48,9 +48,7 @@ _LATER = {
     "hooks: targeting key": "hooks",
     _CONSENSUS: "consensus",
     _VALIDATION: "validation",
-    _MONITOR: "monitoring",
     _NOTIFIER: "monitoring",
-    "report": "monitoring",
     "monitor dashboard": "dashboard",
     _RETENTION: "events",
 }

@@ -93,7 +93,8 @@ def _without_restart(toggles: Sequence[tuple[int, int]], evaluators: Sequence[Ev
         why = f"{missed} times a running process did not serve a change within {SEEN_MS // 1000} s"
         return Criterion(name=name, status=Status.FAIL, measured=missed, why=why)
     if seen_by_all:
-        why = f"{seen_by_all} changes were served by every process that was running, without a restart"
+        changes = "1 change was" if seen_by_all == 1 else f"{seen_by_all} changes were"
+        why = f"{changes} served by every process that was running, without a restart"
         return Criterion(name=name, status=Status.PASS, measured=seen_by_all, why=why)
     why = "no flag was switched while a process that records was running"
     return Criterion(name=name, status=Status.UNKNOWN, measured=None, why=why)
@@ -160,7 +161,7 @@ def _fast(toggles: Sequence[tuple[int, int]], evaluators: Sequence[Evaluator]) -
     took.sort()
     p95, slowest = took[math.ceil(0.95 * len(took)) - 1], took[-1]
     is_fast = (p95 if len(toggles) >= MANY else slowest) < FAST_MS
-    why = f"{len(took)} observations of {len(toggles)} changes: p95 {p95} ms, slowest {slowest} ms"
+    why = f"seen {len(took)} times in {len(toggles)} changes: p95 {p95} ms, slowest {slowest} ms"
     status = Status.PASS if is_fast else Status.FAIL
     return Criterion(name=name, status=status, measured={"p95_ms": p95, "slowest_ms": slowest}, why=why)
 

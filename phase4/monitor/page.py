@@ -8,7 +8,7 @@ from typing import Any
 
 from phase4 import clock
 
-MARKS = {"pass": "✅ pass", "fail": "❌ fail", "unknown": "❔ unknown"}
+MARKS = {"pass": "✓ pass", "fail": "✗ fail", "unknown": "? unknown"}
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d6dae0}
@@ -83,8 +83,11 @@ def _flags(report: Mapping[str, Any]) -> str | Table:
     rows = []
     for flag in report["flags"]:
         state = f"held ({flag['held']})" if flag["held"] else "on" if flag["enabled"] else "off"
-        for name, arm in flag["arms"].items():
-            counts = (str(arm["users"]), str(arm["requests"])) if arm["requests"] else ("-", "-")
+        known = {name: arm for name, arm in flag["arms"].items() if arm["requests"]}
+        if not known:
+            rows.append((flag["flag_key"], f"{state}, {flag['percentage']:g} %", "not measured", *"-----"))
+        for name, arm in known.items():
+            counts = (f"{arm['users']:,}", f"{arm['requests']:,}")
             latency = "-" if arm["latency_p95_ms"] is None else f"{arm['latency_p95_ms']:.1f} ms"
             rates = (_rate(arm["error_rate"]), _rate(arm["success_rate"]))
             rows.append((flag["flag_key"], f"{state}, {flag['percentage']:g} %", name, *counts, *rates, latency))
@@ -97,7 +100,9 @@ def _rollouts(report: Mapping[str, Any]) -> list[str | Table]:
     for rollout in report["rollouts"]:
         approvals = [e["approver"] for e in rollout["approvals"] if e["kind"] == "approval_given"]
         by = f"; approved by {', '.join(approvals)}" if approvals else ""
-        parts.append(f"{rollout['plan']}: {rollout['phase']}, made by {rollout['created_by']}{by}.")
+        last = rollout["events"][-1] if rollout["events"] else {}
+        why = f" ({last['reason']})" if last.get("kind") in {"rolled_back", "cancelled"} else ""
+        parts.append(f"{rollout['plan']}: {rollout['phase']}{why}; made by {rollout['created_by']}{by}.")
         rows = [
             (
                 f"{stage['stage']} ({stage['percentage']:g} %)",

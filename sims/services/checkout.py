@@ -3,9 +3,9 @@
     python sims/services/checkout.py DATABASE [PORT]
 
 `GET /checkout/<user>` looks the user's cart up in SQLite and answers its total. The old path reads the table `carts`,
-the new one `carts_v2`, which is the same data. Each has an index. Drop the index of `carts_v2`, as a migration that went
-wrong would, and the new path reads the whole table for every request: it misses its deadline, and only users whom the
-flag is on for notice. Nothing is simulated: the flag is asked through phase4's public API, and time is time.
+the new one `carts_v2`, which is the same data. Each has an index. Drop the index of `carts_v2`, as a migration that
+went wrong would, and the new path reads the whole table for every request: it misses its deadline, and only users whom
+the flag is on for notice. Nothing is simulated: the flag is asked through phase4's public API, and time is time.
 
 PHASE4_HOME names the home. The port is printed once it listens; 0 takes a free one.
 """
@@ -38,7 +38,7 @@ def connection(path: str) -> sqlite3.Connection:
     """Return this thread's connection; it gives up at its deadline."""
     if not hasattr(_local, "connection"):
         _local.connection = sqlite3.connect(path, timeout=1.0)
-        _local.connection.set_progress_handler(lambda: time.monotonic() > _local.until, STEPS)  # noqa: TID251
+        _local.connection.set_progress_handler(lambda: time.monotonic() > _local.until, STEPS)
     return _local.connection  # type: ignore[no-any-return]
 
 
@@ -48,10 +48,10 @@ def total(path: str, user: str, *, is_new: bool) -> int:
     Raises:
         TimeoutError: the deadline passed.
     """
-    _local.until = time.monotonic() + DEADLINE_S  # noqa: TID251
+    _local.until = time.monotonic() + DEADLINE_S
     table = "carts_v2" if is_new else "carts"
     try:
-        sql = f"SELECT sum(cents) FROM {table} WHERE user = ?"  # noqa: S608  one of two names of ours
+        sql = f"SELECT sum(cents) FROM {table} WHERE user = ?"
         (cents,) = connection(path).execute(sql, (f"user-{int(user.removeprefix('user-')) % 10_000}",)).fetchone()
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
@@ -82,7 +82,7 @@ class Announcing(uvicorn.Server):
     async def startup(self, sockets: list[object] | None = None) -> None:
         """Listen, and say where."""
         await super().startup(sockets)  # type: ignore[arg-type]
-        print(self.servers[0].sockets[0].getsockname()[1], flush=True)  # noqa: T201
+        print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
 
 def main() -> None:

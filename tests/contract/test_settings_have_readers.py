@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -106,6 +108,40 @@ def stale_flags(tmp_path, value):
     return run(home, "flags", "list", "--stale", STALE_FLAG_DAYS=value)[1]["data"]["stale"]
 
 
+def tick_length(tmp_path, value):
+    import sqlite3
+
+    home = tmp_path / f"home-{value}"
+    run(home, *INIT)
+    run(home, "monitor", "run", "--once", MONITORING_INTERVAL_MS=value)
+    connection = sqlite3.connect(home / "control.db")
+    found = connection.execute("SELECT watermark_ms - from_ms FROM tick").fetchall()
+    connection.close()
+    return found
+
+
+def coverage_target(tmp_path, value):
+    home = tmp_path / f"home-{value}"
+    run(home, *INIT)
+    return run(home, "monitor", "report", MONITORING_COVERAGE_TARGET=value)[1]["data"]["criteria"][3]["name"]
+
+
+def alert_of_usage(name, rule):
+    """Let a collector run for some ticks, and say whether its own usage raised an alert."""
+
+    def seen(tmp_path, value):
+        home = tmp_path / f"home-{value}"
+        run(home, *INIT)
+        environment = {"PATH": os.environ["PATH"], "PHASE4_HOME": str(home), name: value}
+        environment["MONITORING_INTERVAL_MS"] = "500"
+        with subprocess.Popen([*PROGRAM, "monitor", "run"], env=environment, stdout=subprocess.DEVNULL) as process:
+            time.sleep(3.5)
+            process.send_signal(signal.SIGTERM)
+        return [alert["rule"] for alert in run(home, "alerts", "list")[1]["data"]["alerts"] if alert["rule"] == rule]
+
+    return seen
+
+
 STARTED = (("rollout", "create", FLAG),)
 READERS = {
     "PHASE4_HOME": (home_used, "a", "b"),
@@ -121,6 +157,11 @@ READERS = {
         "true",
         "false",
     ),
+    "MONITORING_INTERVAL_MS": (tick_length, "1000", "2000"),
+    "MONITORING_COVERAGE_TARGET": (coverage_target, "0.99", "0.5"),
+    "MEMORY_THRESHOLD_MB": (alert_of_usage("MEMORY_THRESHOLD_MB", "memory"), "1", "100000"),
+    "CPU_THRESHOLD_PERCENT": (alert_of_usage("CPU_THRESHOLD_PERCENT", "cpu"), "0", "100"),
+    "RESPONSE_TIME_THRESHOLD_MS": (alert_of_usage("RESPONSE_TIME_THRESHOLD_MS", "response"), "0", "100000"),
     "ROLLOUT_AUTO_PROGRESS": (plan_made("ROLLOUT_AUTO_PROGRESS"), "true", "false"),
     "ROLLOUT_ERROR_THRESHOLD": (plan_made("ROLLOUT_ERROR_THRESHOLD"), "0.1", "0.05"),
     "ROLLOUT_SUCCESS_THRESHOLD": (plan_made("ROLLOUT_SUCCESS_THRESHOLD"), "0.6", "0.7"),
