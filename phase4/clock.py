@@ -56,6 +56,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def processor() -> float:
+    """Return the seconds of processor time that this process has taken, to the microsecond."""
+    return time.process_time()
+
+
 def wait(seconds: float) -> None:
     """Let this thread stand for a while: for the shells alone, nothing in the core waits."""
     time.sleep(seconds)

@@ -16,7 +16,8 @@ class Resources:
     def __init__(self) -> None:
         """Begin to measure now."""
         self._process = psutil.Process()
-        self._is_new = True
+        self._since: tuple[float, float] | None = None
+        """Processor time and time at the last call."""
         self._begin = 0.0
         self._response_ms: float | None = None
 
@@ -30,8 +31,11 @@ class Resources:
 
     def usage(self) -> Usage:
         """Return CPU since the last call in per cent of one core, memory in MB, and the last round's length in ms."""
-        cpu = self._process.cpu_percent()
-        if self._is_new:  # of no span, or of the start of the program
-            self._is_new = False
-            return Usage(None, self._process.memory_info().rss / _MB, None)
-        return Usage(cpu, self._process.memory_info().rss / _MB, self._response_ms)
+        # processor time to the microsecond: psutil's comes in steps of 10 ms, and a round takes about as long
+        now, before = (clock.processor(), clock.monotonic()), self._since
+        memory_mb = self._process.memory_info().rss / _MB
+        self._since = now
+        if before is None:  # of no span: the start of the program says nothing
+            return Usage(None, memory_mb, None)
+        share = (now[0] - before[0]) / max(now[1] - before[1], 1e-9)
+        return Usage(100.0 * share, memory_mb, self._response_ms)

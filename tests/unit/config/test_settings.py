@@ -15,6 +15,8 @@ from phase4.errors import SettingInvalid
 HOME = {"HOME": "/home/ada"}
 PARTS = {"guardrails", "hooks", "consensus", "validation", "monitoring", "dashboard", "events"}
 READ_NOW = {
+    *("MONITORING_INTERVAL_MS", "MONITORING_COVERAGE_TARGET", "MEMORY_THRESHOLD_MB", "CPU_THRESHOLD_PERCENT"),
+    "RESPONSE_TIME_THRESHOLD_MS",
     "PHASE4_HOME",
     "PHASE4_ENVIRONMENT",
     "TRUTH_VALIDATION_ENABLED",
