@@ -17,6 +17,7 @@ from phase4.monitor import page, statistics
 from phase4.monitor import report as reports
 from phase4.monitor.judging import PlanJudge
 from phase4.monitor.settings import MonitorSettings
+from phase4.store import answers
 from phase4.store.control import ControlStore, FlagRow
 
 FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -68,7 +69,7 @@ def _flag(store: ControlStore, flag: FlagRow, interval_ms: int) -> dict[str, Any
         "entry": flag.entry,
         "plan": None if row is None else row.plan_id,
         "arms": {name: arm.to_json() for name, arm in arms.items()},
-        "guardrails": [] if judge is None else [reports.assessment(each) for each in judge.assessments()],
+        "guardrails": [] if judge is None else [answers.to_json(each) for each in judge.assessments()],
     }
 
 

@@ -18,7 +18,7 @@ from phase4.durations import show
 from phase4.errors import NotBuilt, PlanInvalid, Refused, UsageError
 from phase4.rollout.plan import Limits, RolloutPlan, parse_plan
 from phase4.rollout.state import RolloutState
-from phase4.store import plans, rollouts
+from phase4.store import answers, plans, rollouts
 from phase4.store.control import ControlStore, FlagRow, Reply
 from phase4.store.plans import Ordered
 
@@ -245,12 +245,32 @@ def _status_lines(store: ControlStore, plan_id: str | None) -> tuple[list[str], 
         where = plans.where(store, row, plan)
         elapsed = state.elapsed_ms(order.now()) if state.entered_ms and state.ended_ms is None else None
         waits = _waits_for(plan, state, elapsed)
-        data.append({**where, "flag_key": plan.flag_key, "elapsed_ms": elapsed, "waits_for": waits})
+        said = answers.kept(store, row.plan_id, state.entry) if state.ended_ms is None else []
+        active = said[0]["active_ms"] if said else None
+        told = {"elapsed_ms": elapsed, "active_ms": active, "waits_for": waits, "guardrails": said}
+        data.append({**where, "flag_key": plan.flag_key, **told})
         stage = (
             f"stage {where['stage']}/{where['stages']} ({where['percentage']:g} %)" if where["stage"] else "not started"
         )
         lines.append(f"{row.plan_id:<28} {state.phase:<18} {stage:<20} {waits}")
+        lines += _said(plan, state, said)
     return lines or ["No rollout plans."], data
+
+
+def _said(plan: RolloutPlan, state: RolloutState, said: Sequence[dict[str, Any]]) -> list[str]:
+    """Return how long a stage was watched, and a line for each guardrail."""
+    if not said:
+        return []
+    watched = f"{show(said[0]['active_ms'])} of {show(plan.stages[state.stage].active_min)}"
+    lines = [f"  watched {watched}; {answers.summary(said)}"]
+    for answer in said:
+        value = "-" if answer["estimate"] is None else f"{answer['estimate']:.4g}"
+        evidence = "" if answer["e_value"] is None else f"  E {answer['e_value']:.3g} of {1 / answer['alpha']:.0f}"
+        lines.append(
+            f"  {answer['guardrail']:<20} {answer['role']:<7} {answer['verdict']:<13} {answer['reason']:<10}"
+            f" {value:>8}  n {answer['units']:,}{evidence}"
+        )
+    return lines
 
 
 def _waits_for(plan: RolloutPlan, state: RolloutState, elapsed: int | None) -> str:

@@ -11,7 +11,8 @@ from phase4.monitor import coverage as coverages
 from phase4.monitor import health as healths
 from phase4.monitor.coverage import Coverage
 from phase4.monitor.lease import standbys
-from phase4.store import orders
+from phase4.rollout.state import RolloutState
+from phase4.store import answers, orders
 from phase4.store.control import AlertRow, ControlStore, FlagRow, PlanRow
 from phase4.store.ticks import COLLECTOR
 
@@ -26,6 +27,8 @@ class Rollout(NamedTuple):
     stages: int
     percentage: float
     reason: str | None
+    watching: str
+    """How long the stage was watched, and what its guardrails say; empty where nobody looked yet."""
 
 
 class Status(NamedTuple):
@@ -61,7 +64,7 @@ def look(store: ControlStore, now_ms: int, *, interval_ms: int, target: float) -
     reasons = {flag.flag_key: why for flag in flags if (why := stopped.why(flag.flag_key)) is not None}
     flags = [stopped.off(flag) for flag in flags]
     plans = {flag.id: store.plans(flag.id) for flag in flags}
-    last = [_rollout(store, plans[flag.id][-1], flag) for flag in flags if plans[flag.id]]
+    last = [_rollout(store, plans[flag.id][-1], flag, now_ms) for flag in flags if plans[flag.id]]
     live = [rollout for rollout in last if rollout.plan.ended_ms is None]
     alerts = store.alerts()
     watcher = store.lease(COLLECTOR, now_ms)
@@ -134,7 +137,7 @@ def _watching(status: Status) -> str:
     return f"{text}, coverage {100 * status.coverage.total:.1f} % over {span}"
 
 
-def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow) -> Rollout:
+def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow, now_ms: int) -> Rollout:
     from phase4.store import rollouts
 
     state = rollouts.state_of(store, plan.plan_id)
@@ -142,7 +145,18 @@ def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow) -> Rollout:
     events = store.journal(plan.plan_id)
     last = json.loads(events[-1][1]) if events else {}
     reason = last.get("note") or last.get("reason")
-    return Rollout(plan, flag.flag_key, str(state.phase), state.stage, stages, state.percentage, reason)
+    watching = _verdicts(store, plan, state, now_ms) if state.ended_ms is None else ""
+    return Rollout(plan, flag.flag_key, str(state.phase), state.stage, stages, state.percentage, reason, watching)
+
+
+def _verdicts(store: ControlStore, plan: PlanRow, state: RolloutState, now_ms: int) -> str:
+    said = answers.kept(store, plan.plan_id, state.entry)
+    if not said:
+        return ""
+    stage = json.loads(plan.body)["stages"][state.stage]
+    active = f"active {show(said[0]['active_ms'])} of {show(stage['active_min'])}"
+    planned = f"{show(state.elapsed_ms(now_ms))} of {show(stage['bake'])}" if stage["bake"] else "no planned time"
+    return f"{active}, {planned}, {answers.summary(said)}"
 
 
 def _flag(flag: FlagRow, stopped: str | None) -> str:
@@ -160,7 +174,8 @@ def _live(rollout: Rollout) -> str:
         f"stage {rollout.stage + 1}/{rollout.stages} ({rollout.percentage:g}%)" if rollout.stage >= 0 else "not started"
     )
     why = f"  {rollout.reason}" if rollout.phase == "PAUSED" and rollout.reason else ""
-    return f"▶ {rollout.plan.plan_id}  {stage}  {rollout.phase}{why}"
+    watching = f"  {rollout.watching}" if rollout.watching else ""
+    return f"▶ {rollout.plan.plan_id}  {stage}  {rollout.phase}{watching}{why}"
 
 
 def _ended(last: list[Rollout]) -> str:

@@ -25,7 +25,7 @@ from phase4.monitor.standing import ACTOR, Standing
 from phase4.rollout.controller import RolloutController
 from phase4.rollout.events import Event
 from phase4.rollout.state import RolloutState
-from phase4.store import emergency, intake, observe, rollouts, served, ticks
+from phase4.store import answers, emergency, intake, observe, rollouts, served, ticks
 from phase4.store.control import Change, ControlStore, PlanRow
 from phase4.store.intake import ROWS, Known, Rows, Spool
 from phase4.store.rollouts import ControlJournal, ControlSwitch
@@ -150,6 +150,8 @@ class _Work:
         self._too_late = 0
         self._begin_judges()
         closed = tuple(self._close_tick(now_ms, begin, end) for begin, end in self._due(now_ms))
+        if closed:
+            self._keep_answers()
         happened = self._decide() if closed else ()
         off = self._switch_off() if closed else ()
         return Round(
@@ -338,6 +340,23 @@ class _Work:
             if event is not None:
                 happened.append((plan_id, event))
         return tuple(happened)
+
+    def _keep_answers(self) -> None:
+        """Keep what the guardrails say now, for screens."""
+        if not self._judges:
+            return
+        assert self._last is not None
+        tick = self._last.tick
+
+        def work(change: Change) -> dict[str, Any]:
+            for plan_id, judge in self._judges.items():
+                state = rollouts.state_of(self._store, plan_id)
+                seen = judge.observe(state)
+                if seen is not None:
+                    answers.keep(change, plan_id, state.entry, tick, judge.assessments(), active_ms=seen.active_ms)
+            return {}
+
+        self._store.execute("answers", {}, work, actor=ACTOR, request_id=new_id())
 
     def _tick(self, row: PlanRow, judge: PlanJudge) -> Event | None:
         journal = ControlJournal(

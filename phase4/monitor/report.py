@@ -7,7 +7,6 @@ were made: everything is told as of the newest closed tick.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from phase4.monitor.settings import MonitorSettings
 from phase4.rollout import events
 from phase4.rollout.events import Event, RolledBack, StageEntered
 from phase4.rollout.plan import RolloutPlan
-from phase4.store import rollouts, ticks
+from phase4.store import answers, rollouts, ticks
 from phase4.store.control import ControlStore, PlanRow
 
 SCHEMA = "phase4/report/1"
@@ -137,27 +136,10 @@ def _stages(
             "cause": str(event.cause),
             "entered_ms": event.at_ms,
             "left_ms": until,
-            "guardrails": [assessment(answer) for answer in followed.get(event.entry, (0, ()))[1]],
+            "guardrails": [answers.to_json(answer) for answer in followed.get(event.entry, (0, ()))[1]],
         }
         for event, until in zip(entered, left, strict=True)
     ]
-
-
-def assessment(answer: Assessment) -> dict[str, Any]:
-    """Return a guardrail's answer as plain values; what is not defined is None."""
-    return {
-        "guardrail": answer.guardrail,
-        "role": str(answer.role),
-        "unit": str(answer.unit),
-        "verdict": str(answer.verdict),
-        "reason": str(answer.reason),
-        "estimate": _finite(answer.estimate),
-        "e_value": None if math.isnan(answer.log_e_fail) else _finite(math.exp(min(answer.log_e_fail, 700.0))),
-        "p_value": _finite(answer.p_value),
-        "alpha": answer.alpha,
-        "units": answer.units,
-        "units_control": answer.units_control,
-    }
 
 
 def _performance(store: ControlStore) -> dict[str, Any]:
@@ -196,7 +178,3 @@ def _alert(values: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(event: Event) -> dict[str, Any]:
     return {**events.to_json(event), "at_iso": clock.iso(event.at_ms)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -311,7 +311,7 @@ def test_the_status_of_a_request_names_the_command(asking):
 def test_the_status_in_json_has_known_keys(running):
     running.clock.advance(HOUR_MS)
     (row,) = running.done("rollout status --json").data["plans"]
-    assert set(row) == WHERE - {"event", "already"} | {"flag_key", "elapsed_ms", "waits_for"}
+    assert set(row) == WHERE - {"event", "already"} | {"flag_key", "elapsed_ms", "active_ms", "waits_for", "guardrails"}
     assert (row["flag_key"], row["elapsed_ms"], row["event_seq"]) == (FLAG, HOUR_MS, 1)
 
 
