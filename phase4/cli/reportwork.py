@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from phase4 import __version__
 from phase4.cli.console import Console, percent
 from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
@@ -32,7 +33,7 @@ FAILED, UNKNOWN = 1, 3
 def report(args: Any, console: Console, store: ControlStore) -> int:
     """Make the deployment report."""
     settings = settings_of(store)
-    made = reports.make(store, _plain(settings), MonitorSettings.of(settings))
+    made = reports.make(store, _plain(settings), MonitorSettings.of(settings), version=__version__)
     wanted = _format(args)
     if args.output:
         _write(Path(args.output), FORMATS[wanted](made))

@@ -68,6 +68,9 @@ def of_round(
         return []
     found = [*_usage([*recent, *done.closed][-SUSTAINED:], settings), *_events(done)]
     before = recent[-1] if recent else None
+    if done.trouble is not None:
+        text = f"event files cannot be kept: {done.trouble}"
+        found.append(Finding(type="system_health", severity="high", rule="event files", message=text))
     share = coverage.total
     if share is not None and share < settings.coverage_target:
         text = f"coverage {share:.1%} is below {settings.coverage_target:.1%}"

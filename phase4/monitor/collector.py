@@ -6,6 +6,7 @@ that is killed, is taken up again from the newest recorded tick, and every event
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ import numpy as np
 from phase4 import clock as clocks
 from phase4.analysis.observation import Observation
 from phase4.durations import HOUR_MS
-from phase4.errors import JournalConflict
+from phase4.errors import InvariantViolation, JournalConflict, StoreUnavailable, WriteFailed
 from phase4.ids import new_id
 from phase4.monitor.judging import PlanJudge
 from phase4.monitor.lease import Lease
@@ -25,10 +26,11 @@ from phase4.monitor.standing import ACTOR, Standing
 from phase4.rollout.controller import RolloutController
 from phase4.rollout.events import Event
 from phase4.rollout.state import RolloutState
-from phase4.store import answers, emergency, intake, observe, rollouts, served, ticks
+from phase4.store import answers, emergency, intake, manifest, observe, retention, rollouts, served, ticks
 from phase4.store.control import Change, ControlStore, PlanRow
 from phase4.store.intake import ROWS, Known, Rows, Spool
 from phase4.store.rollouts import ControlJournal, ControlSwitch
+from phase4.store.segments import Segments
 from phase4.store.ticks import Tick
 from phase4.store.units import Units
 
@@ -36,6 +38,14 @@ LAG_MS = 30_000
 """How long events may take to arrive, at most: a tick is closed that much after its end, or one interval after."""
 HORIZON_MS = HOUR_MS
 """Events that arrive later than this are kept, and no longer shown to a judge. Also when an outcome is due."""
+
+
+TIDY_SHARE = 0.25
+"""Of an interval: how long files are tidied in a round."""
+RETAIN_MS = HOUR_MS
+"""How often what is too old is dropped."""
+_TROUBLE = (StoreUnavailable, WriteFailed, InvariantViolation)
+"""What may go wrong with event files without a harm to the ticks: it is told, and tried again."""
 
 
 class Usage(NamedTuple):
@@ -60,6 +70,8 @@ class Round(NamedTuple):
     """Events read."""
     set_aside: int = 0
     too_late: int = 0
+    trouble: str | None = None
+    """What went wrong with the event files; ticks and decisions stand."""
 
 
 class Collector:
@@ -108,6 +120,8 @@ class Collector:
 
     def close(self) -> None:
         """End: another process may collect at once."""
+        if self._work is not None and self.lease.fence:
+            self._work.flush(self.store.now())
         self._forget()
         self.lease.release()
 
@@ -123,6 +137,7 @@ class _Work:
     def __init__(self, store: ControlStore, settings: MonitorSettings, usage: Callable[[], Usage], fence: int) -> None:
         self._store, self._settings, self._usage, self._fence = store, settings, usage, fence
         self._last = ticks.last(store)
+        self._segments = Segments(store.home, store, self._check_fence)
         self._units = Units(store.home, last_tick=-1 if self._last is None else self._last.tick)
         self._spool = Spool(store.home)
         self._sources = ticks.sources(store)
@@ -137,6 +152,7 @@ class _Work:
         self._judges: dict[str, PlanJudge] = {}
         self._standing = Standing(limit=settings.emergency_limit, interval_ms=settings.interval_ms)
         self._too_late = 0
+        self._retained_ms = 0
         self._recover_standing()
 
     def close(self) -> None:
@@ -154,6 +170,7 @@ class _Work:
             self._keep_answers()
         happened = self._decide() if closed else ()
         off = self._switch_off() if closed else ()
+        trouble = self._keep(now_ms)
         return Round(
             is_holder=True,
             closed=closed,
@@ -162,7 +179,16 @@ class _Work:
             rows=read,
             set_aside=aside,
             too_late=self._too_late,
+            trouble=trouble,
         )
+
+    def flush(self, now_ms: int) -> None:
+        """Write to files what waits: this process ends. What cannot be written is still in the spool."""
+        with contextlib.suppress(*_TROUBLE):
+            self._segments.flush(now_ms)
+
+    def _check_fence(self) -> None:
+        ticks.check_fence(self._store, self._fence)
 
     # ---------------------------------------------------------------------------------------------- reading
     def _read(self, now_ms: int) -> tuple[int, int]:
@@ -172,6 +198,7 @@ class _Work:
         for batch in self._spool.read():
             source = self._source(batch.file.header.uuid, batch)
             rows, bad = intake.rows_of(batch, source, known)
+            self._segments.add(rows, source, batch.first_seq, batch.first_seq + len(batch.records))
             parts.append(self._unobserved(rows, source))
             aside += [document for document in bad if document["seq"] >= self._seen(source)]
             read += len(batch.records)
@@ -275,7 +302,8 @@ class _Work:
                 "dropped": self._dropped,
                 "journal": ticks.newest_journal(self._store),
             }
-            tick = Tick(number, begin, end, now_ms, 0, self._fence, upto, due, received, *usage)
+            version = manifest.version(self._store)
+            tick = Tick(number, begin, end, now_ms, version, self._fence, upto, due, received, *usage)
             ticks.close(change, tick, observed)
             states.update({plan: rollouts.state_of(self._store, plan) for plan in self._judges})
             closed.append(tick)
@@ -321,6 +349,29 @@ class _Work:
             judge.see(states[plan_id], tick, seen.get(flags[judge.plan.flag_key].id, []))
         self._standing.see(tick.tick, flags.values(), seen)
 
+    # ---------------------------------------------------------------------------------------------- files
+    def _keep(self, now_ms: int) -> str | None:
+        """Write what was read to files, let the spool go that is kept and observed; return what went wrong."""
+        try:
+            self._segments.flush_due(now_ms)
+            for path, file in list(self._spool.files.items()):
+                source = self._sources.get(file.header.uuid, 0)
+                if self._segments.may_forget(file, source, self._observed_upto(source)):
+                    self._spool.forget(path)
+            self._segments.compact(now_ms, TIDY_SHARE * self._settings.interval_ms / 1000)
+            if now_ms - self._retained_ms >= RETAIN_MS:
+                self._retained_ms = now_ms
+                days = (self._settings.raw_days, self._settings.r10_days, self._settings.h1_days)
+                retention.apply(self._store, self._store.home, now_ms, *days, fence_check=self._check_fence)
+        except _TROUBLE as error:
+            return str(error)
+        return None
+
+    def _observed_upto(self, source: int) -> int:
+        """Return the number below which recorded ticks have observed every event of a source."""
+        waiting = self._waiting["seq"][self._waiting["source"] == source]
+        return int(min([self._seen(source), *waiting.tolist()]))
+
     # ---------------------------------------------------------------------------------------------- deciding
     def _begin_judges(self) -> None:
         """Keep a judge for every live plan; a new one has seen what is stored."""
@@ -364,7 +415,7 @@ class _Work:
             row,
             actor=ACTOR,
             new_request_id=new_id,
-            check=lambda: ticks.check_fence(self._store, self._fence),
+            check=self._check_fence,
         )
         controller = RolloutController(
             plan=judge.plan, clock=_StoreClock(self._store), observer=judge, journal=journal, switch=ControlSwitch()

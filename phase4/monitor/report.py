@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phase4 import __version__, clock
+from phase4 import clock
 from phase4.analysis.verdict import Assessment
 from phase4.monitor import coverage as coverages
 from phase4.monitor import criteria, statistics
@@ -30,13 +30,14 @@ NOT_MEASURED = {
 }
 
 
-def make(store: ControlStore, settings: Mapping[str, Any], monitor: MonitorSettings) -> dict[str, Any]:
+def make(store: ControlStore, settings: Mapping[str, Any], monitor: MonitorSettings, *, version: str) -> dict[str, Any]:
     """Return the report.
 
     Args:
         store: The control store.
         settings: Name -> value and origin of every setting, plain values.
         monitor: What the collector watches by.
+        version: Of this program.
     """
     followed = {
         row.plan_id: PlanJudge.followed(store, row, interval_ms=monitor.interval_ms)[1] for row in store.plans()
@@ -55,7 +56,7 @@ def make(store: ControlStore, settings: Mapping[str, Any], monitor: MonitorSetti
         "schema": SCHEMA,
         "created_ms": store.now(),
         "identity": {
-            "version": __version__,
+            "version": version,
             "environment": settings["PHASE4_ENVIRONMENT"]["value"] if settings else None,
             "store_version": store.version,
             "from_ms": store.row("SELECT min(at_ms) FROM audit")[0],

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tests.benchmarks import bucketing, calibration, control, first_run, judge, simulator
+from tests.benchmarks import bucketing, calibration, collector, control, events, first_run, judge, simulator
 from tests.benchmarks.timing import ROUNDS
 
 PAGES = {
@@ -17,6 +17,8 @@ PAGES = {
     "judge": judge,
     "bucketing": bucketing,
     "control": control,
+    "collector": collector,
+    "events": events,
     "first_run": first_run,
     "calibration": calibration,
 }
