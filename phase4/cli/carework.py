@@ -7,6 +7,7 @@ from typing import Any
 from phase4.cli import order
 from phase4.cli.console import Console
 from phase4.cli.order import with_store
+from phase4.store import backup as backups
 from phase4.store import care
 from phase4.store.control import ControlStore
 
@@ -28,7 +29,7 @@ def check(args: Any, console: Console) -> int:
 @with_store
 def backup(args: Any, console: Console, store: ControlStore) -> int:
     """Copy the home."""
-    files = care.backup(store, args.folder)
+    files = backups.make(store, args.folder, with_keys=args.with_keys)
     console.line(f"{args.folder}: {len(files)} files")
     console.result("store backup", {"folder": args.folder, "files": files})
     return 0
@@ -37,7 +38,7 @@ def backup(args: Any, console: Console, store: ControlStore) -> int:
 def restore(args: Any, console: Console) -> int:
     """Fill an empty home."""
     home = order.home_of(args)
-    care.restore(home, args.folder)
+    backups.restore(home, args.folder)
     store = ControlStore(home, order.now)
     try:
         found = care.findings(store)

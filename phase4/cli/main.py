@@ -26,6 +26,7 @@ GROUPS = {
     "emergency": "emergency",
     "simulate": "simulate",
     "store": "care",
+    "events": "events",
 }
 """First words and the module of `phase4.cli` that has their parsers."""
 _SWITCHES = frozenset({"--json", "--ascii"})

@@ -25,7 +25,7 @@ class Word(NamedTuple):
 
 _HOOKS, _TASKS, _AUDIT = "hook interception", "validation of tasks", "the audit log's tools"
 _KEYS, _SERVER, _CONSENSUS = "signing keys", "the server", "consensus"
-_CALIBRATION, _EVENTS, _TRANSFER = "calibration", "event files", "import and export of flags"
+_CALIBRATION, _TRANSFER = "calibration", "import and export of flags"
 _PLANNING, _REVIEW, _REPAIR = "the planning figures", "reviews", "repair of stores"
 _SCENARIOS, _VALIDATORS = "the simulator's search and replay", "validators as processes"
 
@@ -37,7 +37,6 @@ GROUPS = {
     "validator": "run a validator as a process",
     "consensus": "simulate and verify votes",
     "calibrate": "fit the validator's scores to outcomes",
-    "events": "bring events in and out as files",
     "dashboard": "users of the dashboard",
 }
 """First words that are to come as a whole."""
@@ -71,9 +70,6 @@ WORDS = {
     "calibrate report": Word("how well scores hold", _CALIBRATION),
     "calibrate import": Word("bring in known outcomes", _CALIBRATION, "outcomes.csv"),
     "serve": Word("serve evaluations, control and event intake over HTTP", _SERVER, "--port 8080"),
-    "events import": Word("bring in events of a file or folder", _EVENTS, "events.csv"),
-    "events list": Word("files of events that came in", _EVENTS),
-    "events export": Word("write events to a file", _EVENTS, "-o events.parquet"),
     "review": Word("a plan's review as one page, with its digest", _REVIEW, "checkout-v2.1 --open"),
     "dashboard passwd": Word("set the password of a user", "access to the dashboard", "ada --password-fd 3"),
     "flags import": Word("make flags of a file", _TRANSFER, "--format phase4 flags.json"),

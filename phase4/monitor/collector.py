@@ -354,10 +354,7 @@ class _Work:
         """Write what was read to files, let the spool go that is kept and observed; return what went wrong."""
         try:
             self._segments.flush_due(now_ms)
-            for path, file in list(self._spool.files.items()):
-                source = self._sources.get(file.header.uuid, 0)
-                if self._segments.may_forget(file, source, self._observed_upto(source)):
-                    self._spool.forget(path)
+            self._let_go()
             self._segments.compact(now_ms, TIDY_SHARE * self._settings.interval_ms / 1000)
             if now_ms - self._retained_ms >= RETAIN_MS:
                 self._retained_ms = now_ms
@@ -366,6 +363,14 @@ class _Work:
         except _TROUBLE as error:
             return str(error)
         return None
+
+    def _let_go(self) -> None:
+        """Remove the spool files whose events are kept and observed, but not while a backup is made."""
+        with manifest.unpinned(self._store.home) as is_free:
+            for path, file in list(self._spool.files.items()) if is_free else ():
+                source = self._sources.get(file.header.uuid, 0)
+                if self._segments.may_forget(file, source, self._observed_upto(source)):
+                    self._spool.forget(path)
 
     def _observed_upto(self, source: int) -> int:
         """Return the number below which recorded ticks have observed every event of a source."""

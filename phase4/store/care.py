@@ -1,11 +1,9 @@
-"""Care of the control plane: check, back up, restore. A check repairs nothing."""
+"""Whether a home is whole: everything that can be found wrong, one line each. A check repairs nothing."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from phase4.audit import tree
-from phase4.errors import Phase4Error, StoreUnavailable, UsageError, WriteFailed
+from phase4.errors import Phase4Error
 from phase4.flags.definition import FlagDefinition
 from phase4.rollout import events
 from phase4.rollout.events import Event, StageEntered
@@ -22,10 +20,8 @@ from phase4.store import home as homes
 from phase4.store import rollouts, stops
 from phase4.store.control import BUSY_MS, SCHEMA, ControlStore, FlagRow, PlanRow, connect, open_error, read_flags
 from phase4.store.emergency import UNREADABLE
-from phase4.store.epoch import SIZE, Epoch
+from phase4.store.epoch import SIZE
 
-INDEX = "backup.json"
-INDEX_SCHEMA = 1
 LONGEST = 500
 """Letters of a finding: what is damaged may be of any length."""
 _RESTORE = "a backup restores it: phase4 store restore DIR"
@@ -79,66 +75,6 @@ def findings(store: ControlStore) -> list[str]:
         return _found(store.home, store.connection)
     except sqlite3.Error as error:
         raise open_error(error, store.path) from error
-
-
-def backup(store: ControlStore, folder: str) -> list[str]:
-    """Copy the control database to a new folder, with an index of digests; return the files.
-
-    Raises:
-        UsageError: the folder has something in it.
-        WriteFailed: it cannot be written.
-    """
-    if os.path.isdir(folder) and os.listdir(folder):
-        raise UsageError(f"{folder} is not empty", hint="name a folder that is not there yet")
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        target = os.path.join(folder, homes.CONTROL)
-        os.close(os.open(target, os.O_CREAT | os.O_RDWR, 0o600))
-        copy = sqlite3.connect(target)
-        with copy:
-            store.connection.backup(copy)
-        copy.close()
-        index = {"schema": INDEX_SCHEMA, "version": store.version, "files": {homes.CONTROL: _digest(target)}}
-        with open(os.path.join(folder, INDEX), "w", encoding="utf-8") as file:
-            json.dump(index, file, indent=1, sort_keys=True)
-    except (OSError, sqlite3.Error) as error:
-        raise WriteFailed(f"cannot back up to {folder}: {error}") from error
-    return [homes.CONTROL, INDEX]
-
-
-def restore(home: str, folder: str) -> None:
-    """Fill an empty home from a backup; the epoch is made new.
-
-    Raises:
-        UsageError: the home has a database already, or the folder is no backup.
-        StoreUnavailable: a file of the backup is not what the index says.
-    """
-    if os.path.exists(os.path.join(home, homes.CONTROL)):
-        raise UsageError(f"{home} has a control.db already; only an empty home is restored")
-    try:
-        with open(os.path.join(folder, INDEX), encoding="utf-8") as file:
-            files = json.load(file)["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder} is no backup: it has no readable {INDEX}") from error
-    for name, digest in files.items():
-        path = os.path.join(folder, name)
-        if not os.path.isfile(path) or _digest(path) != digest:
-            raise StoreUnavailable(f"{path} is not what the backup's index says")
-    homes.create(home)
-    for left in (f"{homes.CONTROL}-wal", f"{homes.CONTROL}-shm"):
-        # the log of a database that was here would be replayed into the restored one
-        if os.path.exists(os.path.join(home, left)):
-            os.unlink(os.path.join(home, left))
-    for name in files:
-        target = os.path.join(home, name)
-        shutil.copyfile(os.path.join(folder, name), target)
-        os.chmod(target, 0o600)
-    connection = connect(os.path.join(home, homes.CONTROL))
-    (version,) = connection.execute("SELECT v FROM meta WHERE k = 'version'").fetchone()
-    connection.close()
-    epoch = Epoch(os.path.join(home, homes.EPOCH))
-    epoch.ring(version)
-    epoch.close()
 
 
 def _found(home: str, connection: sqlite3.Connection) -> list[str]:
@@ -406,8 +342,3 @@ def _audit_findings(connection: sqlite3.Connection) -> list[str]:
         peaks = tree.grown(index, peaks, hashed)
     size, joined = connection.execute("SELECT size, peaks FROM audit_tree").fetchone()
     return [] if (size, joined) == (len(rows), b"".join(peaks)) else ["audit: the tree does not fit its leaves"]
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

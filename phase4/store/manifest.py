@@ -294,7 +294,7 @@ def unlink_retired(store: ControlStore, now_ms: int, *, actor: str, request_id: 
     ]
     if not old:
         return 0
-    with _unpinned(store.home) as is_free:
+    with unpinned(store.home) as is_free:
         if not is_free:
             return 0
         for path in old:
@@ -347,7 +347,7 @@ def discard(store: ControlStore, paths: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def _unpinned(home: str) -> Iterator[bool]:
+def unpinned(home: str) -> Iterator[bool]:
     """Keep pins away while files are removed; tell whether there was none."""
     handle = os.open(os.path.join(home, PIN), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

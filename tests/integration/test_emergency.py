@@ -13,6 +13,7 @@ import pytest
 from phase4.clock import ManualClock
 from phase4.errors import UsageError
 from phase4.rollout.events import Paused, PauseReason
+from phase4.store import backup as backups
 from phase4.store import care, emergency, orders, rollouts, stops
 from phase4.store import home as homes
 from phase4.store.control import ControlStore
@@ -168,7 +169,7 @@ def fire(request, tmp_path_factory):
     """An emergency under a harm: what evaluators answered, what it came to, and what was recorded after the repair."""
     home = tmp_path_factory.mktemp("fire") / "home"
     store = create(home, ManualClock(START))
-    care.backup(store, str(home.parent / "backup"))
+    backups.make(store, str(home.parent / "backup"))
     evaluator = evaluator_of(home)
     store.close()
     before = asked(evaluator)
@@ -549,7 +550,7 @@ def test_an_emergency_works_where_the_database_is_deleted(home, store, evaluator
 
 @pytest.mark.parametrize("flag_key", [SEARCH, "serach"])
 def test_a_rollback_whose_flag_could_not_be_looked_up_keeps_no_other_command(home, store, flag_key, tmp_path):
-    care.backup(store, str(tmp_path / "backup"))
+    backups.make(store, str(tmp_path / "backup"))
     store.close()
     (home / "control.db").write_bytes(b"no database" * 500)
     first = phase4(home, "emergency", "rollback", flag_key, "fire")

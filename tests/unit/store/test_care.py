@@ -9,6 +9,7 @@ import pytest
 from phase4.clock import ManualClock
 from phase4.errors import StoreUnavailable, UsageError, WriteFailed
 from phase4.rollout.events import Cancelled, Completed, Paused, PauseReason, RolledBack
+from phase4.store import backup as backups
 from phase4.store import care, orders, stops
 from phase4.store import home as homes
 from phase4.store.control import ControlStore
@@ -229,27 +230,27 @@ def folder(tmp_path):
 
 
 def test_a_backup_says_which_files_it_has(store, folder):
-    assert sorted(care.backup(store, str(folder))) == ["backup.json", "control.db"]
+    assert sorted(backups.make(store, str(folder))) == ["backup.json", "control.db"]
     assert sorted(path.name for path in folder.iterdir()) == ["backup.json", "control.db"]
 
 
 def test_a_backup_is_for_the_owner_alone(store, folder):
-    care.backup(store, str(folder))
+    backups.make(store, str(folder))
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / homes.CONTROL)]
     assert modes == [0o700, 0o600]
 
 
 def test_a_backup_has_the_digest_of_its_file_and_the_version(store, folder):
-    care.backup(store, str(folder))
-    index = json.loads((folder / care.INDEX).read_text())
-    assert index == {"schema": 1, "version": 1, "files": {"control.db": care._digest(str(folder / "control.db"))}}
+    backups.make(store, str(folder))
+    index = json.loads((folder / backups.INDEX).read_text())
+    assert index == {"schema": 1, "version": 1, "files": {"control.db": backups._digest(str(folder), "control.db")}}
 
 
 def test_a_backup_has_what_is_committed_and_nothing_that_is_not(home, store, clock, folder):
     other = ControlStore(str(home), clock.now)
     other.connection.execute("BEGIN IMMEDIATE")
     other.connection.execute("UPDATE flag SET percentage = 1.0")
-    care.backup(store, str(folder))
+    backups.make(store, str(folder))
     other.connection.execute("ROLLBACK")
     other.close()
     copy = sqlite3.connect(folder / homes.CONTROL)
@@ -260,13 +261,13 @@ def test_a_backup_has_what_is_committed_and_nothing_that_is_not(home, store, clo
 
 def test_a_backup_leaves_the_store_as_it_is(store, folder):
     before = dump(store)
-    care.backup(store, str(folder))
+    backups.make(store, str(folder))
     assert dump(store) == before
 
 
 def test_a_backup_into_an_empty_folder_that_is_there_is_made(store, folder):
     folder.mkdir(parents=True)
-    care.backup(store, str(folder))
+    backups.make(store, str(folder))
     assert (folder / homes.CONTROL).is_file()
 
 
@@ -274,14 +275,14 @@ def test_a_backup_into_a_folder_with_something_in_it_is_refused(store, folder):
     folder.mkdir(parents=True)
     (folder / "note.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty"):
-        care.backup(store, str(folder))
+        backups.make(store, str(folder))
     assert [path.name for path in folder.iterdir()] == ["note.txt"]
 
 
 def test_a_backup_that_cannot_be_written_is_said(store, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteFailed, match="cannot back up to"):
-        care.backup(store, str(tmp_path / "file" / "backup"))
+        backups.make(store, str(tmp_path / "file" / "backup"))
 
 
 # --------------------------------------------------------------------------------------------- restore
@@ -289,7 +290,7 @@ def test_a_backup_that_cannot_be_written_is_said(store, tmp_path):
 def backup(store, row, folder):
     """A backup of a store with a plan in its first stage."""
     change(store, lambda making: making.alert("coverage", "high", "98.2 %", rule="target"))
-    care.backup(store, str(folder))
+    backups.make(store, str(folder))
     return folder
 
 
@@ -301,7 +302,7 @@ def empty(tmp_path):
 
 @pytest.fixture
 def restored(backup, empty, clock):
-    care.restore(str(empty), str(backup))
+    backups.restore(str(empty), str(backup))
     opened = ControlStore(str(empty), clock.now)
     yield opened
     opened.close()
@@ -330,21 +331,21 @@ def test_a_restored_home_goes_on(restored):
 
 
 def test_what_happens_in_a_restored_home_is_not_in_the_backup(restored, backup):
-    index = json.loads((backup / care.INDEX).read_text())
+    index = json.loads((backup / backups.INDEX).read_text())
     change(restored, lambda making: making.set_flag(restored.flag(SEARCH), "x", None, enabled=False))
-    assert care._digest(str(backup / homes.CONTROL)) == index["files"][homes.CONTROL]
+    assert backups._digest(str(backup), homes.CONTROL) == index["files"][homes.CONTROL]
 
 
 def test_a_backup_can_be_restored_twice(backup, empty, tmp_path):
     for name in ["a", "b"]:
-        care.restore(str(tmp_path / name), str(backup))
+        backups.restore(str(tmp_path / name), str(backup))
     assert (tmp_path / "a" / "control.db").read_bytes() == (tmp_path / "b" / "control.db").read_bytes()
 
 
 def test_a_home_that_has_a_database_is_not_restored(home, store, backup):
     before = dump(store)
     with pytest.raises(UsageError, match="only an empty home is restored"):
-        care.restore(str(home), str(backup))
+        backups.restore(str(home), str(backup))
     assert dump(store) == before
 
 
@@ -352,16 +353,16 @@ def test_stop_files_outlive_the_restoring_of_their_home(backup, empty):
     homes.create(str(empty))
     order = Stop("fire-1", EVERYTHING, "fire", "ana", AT, rolls_back=False)
     stops.write(str(empty), order)
-    care.restore(str(empty), str(backup))
+    backups.restore(str(empty), str(backup))
     assert stops.pending(str(empty)) == [order]
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "{}", "[]", "5"])
 def test_a_folder_without_a_readable_index_is_no_backup(empty, tmp_path, content):
     if content is not None:
-        (tmp_path / care.INDEX).write_text(content)
+        (tmp_path / backups.INDEX).write_text(content)
     with pytest.raises(UsageError, match=r"is no backup: it has no readable backup.json"):
-        care.restore(str(empty), str(tmp_path))
+        backups.restore(str(empty), str(tmp_path))
     assert not empty.exists()
 
 
@@ -373,5 +374,5 @@ def test_a_folder_without_a_readable_index_is_no_backup(empty, tmp_path, content
 def test_a_backup_whose_file_is_not_what_its_index_says_is_refused(backup, empty, harm):
     harm(backup / homes.CONTROL)
     with pytest.raises(StoreUnavailable, match=r"control.db is not what the backup's index says"):
-        care.restore(str(empty), str(backup))
+        backups.restore(str(empty), str(backup))
     assert not empty.exists()

@@ -6,7 +6,7 @@ import random
 import shutil
 import sqlite3
 import threading
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 
 import pytest
@@ -72,6 +72,18 @@ def run(home, *words):
     with redirect_stdout(out), redirect_stderr(err):
         status = main([*words, "--home", str(home)])
     return status, out.getvalue(), err.getvalue()
+
+
+@contextmanager
+def beside(work, ends):
+    """Do something in another thread meanwhile; it ends with this block, also where that fails."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
 
 
 # --------------------------------------------------------------------------------------------- no database
@@ -329,11 +341,8 @@ def test_a_check_while_others_write_has_no_findings(home, store):
         record(writer, row, LUNCH)
         writer.close()
 
-    thread = threading.Thread(target=toggle)
-    thread.start()
-    found = [finding for _ in range(60) for finding in care.findings(store)]
-    ends.set()
-    thread.join()
+    with beside(toggle, ends):
+        found = [finding for _ in range(60) for finding in care.findings(store)]
     assert found == []
 
 
@@ -474,11 +483,8 @@ def test_files_may_come_and_go_while_a_home_is_looked_at(home, store):
             path.touch(mode=0o600)
             path.unlink()
 
-    thread = threading.Thread(target=come_and_go)
-    thread.start()
-    found = [finding for _ in range(3_000) for finding in homes.findings(str(home))]
-    ends.set()
-    thread.join()
+    with beside(come_and_go, ends):
+        found = [finding for _ in range(3_000) for finding in homes.findings(str(home))]
     assert found == []
 
 

@@ -8,6 +8,7 @@ from phase4.clock import ManualClock
 from phase4.errors import WriteFailed
 from phase4.rollout import commands
 from phase4.rollout.events import Completed
+from phase4.store import backup as backups
 from phase4.store import care, emergency, rollouts, stops
 from phase4.store import home as homes
 from phase4.store.control import ControlStore
@@ -189,6 +190,38 @@ def test_a_rollback_of_a_flag_with_a_plan_is_one_alert(store, row):
     assert [alert.message for alert in store.alerts("critical")] == ["checkout rolled back: checkout is on fire"]
 
 
+# --------------------------------------------------------------------------------------------- a damaged journal
+@pytest.fixture
+def damaged(store, row):
+    """The plan of checkout, whose first event cannot be read any more."""
+    store.connection.execute("UPDATE journal SET body = '[]'")
+    return row
+
+
+def test_a_flag_whose_journal_cannot_be_read_is_switched_off_and_held(store, damaged):
+    done = stop(store)
+    assert (done.is_recorded, done.plans, done.unread) == (True, [], ("checkout.1",))
+    assert in_force(store)[CHECKOUT] == (False, 5.0, "emergency", "checkout is on fire")
+
+
+def test_a_plan_whose_journal_cannot_be_read_gets_no_event_and_stays_live(store, damaged):
+    stop(store, ROLL_BACK)
+    assert (len(store.journal("checkout.1")), store.plan("checkout.1").ended_ms) == (1, None)
+
+
+def test_a_leaf_and_an_alert_say_which_journal_could_not_be_read(store, damaged):
+    stop(store)
+    told = "checkout is on fire (the journal of checkout.1 cannot be read)"
+    assert [leaf["reason"] for leaf in leaves(store)[-2:]] == [told, "checkout is on fire"]
+    assert [alert.message for alert in store.alerts("critical")] == [f"emergency: {told}"]
+
+
+def test_a_stop_of_a_flag_whose_journal_cannot_be_read_does_not_stay_pending(store, damaged):
+    stops.write(store.home, ORDER)
+    emergency.record_pending(store)
+    assert (stops.pending(store.home), store.epoch.is_stopped) == ([], False)
+
+
 # --------------------------------------------------------------------------------------------- recorded later
 def test_a_stop_that_was_left_over_is_recorded_and_lifted(store):
     stops.write(store.home, ORDER)
@@ -321,12 +354,12 @@ def test_a_home_whose_epoch_is_gone_has_a_new_one_that_stops(home, store):
 
 
 def test_a_stop_is_recorded_by_whoever_opens_the_repaired_store(home, store, tmp_path, clock):
-    care.backup(store, str(tmp_path / "backup"))
+    backups.make(store, str(tmp_path / "backup"))
     store.close()
     for path in home.glob("control.db*"):
         path.unlink()
     emergency.stop(str(home), ORDER, lambda: AT)
-    care.restore(str(home), str(tmp_path / "backup"))
+    backups.restore(str(home), str(tmp_path / "backup"))
     repaired = ControlStore(str(home), clock.now)
     emergency.record_pending(repaired)
     found = in_force(repaired)[SEARCH], stops.pending(str(home)), repaired.epoch.is_stopped, care.findings(repaired)

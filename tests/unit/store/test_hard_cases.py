@@ -14,6 +14,7 @@ import pytest
 
 from phase4.clock import ManualClock
 from phase4.errors import UsageError, WriteFailed
+from phase4.store import backup as backups
 from phase4.store import care, emergency, orders, rollouts, stops
 from phase4.store import home as homes
 from phase4.store.control import ControlStore
@@ -99,11 +100,11 @@ def test_many_threads_see_a_change_at_once(system, store):
 
 
 def restore_under(home, store):
-    care.backup(store, str(home.parent / "backup"))
+    backups.make(store, str(home.parent / "backup"))
     store.close()
     for path in home.glob("control.db*"):
         path.unlink()
-    care.restore(str(home), str(home.parent / "backup"))
+    backups.restore(str(home), str(home.parent / "backup"))
 
 
 def test_an_emergency_in_a_restored_home_is_obeyed_by_a_system_that_ran_before(home, system, store):
@@ -281,7 +282,7 @@ def test_lowering_a_flag_that_is_off_under_its_plan_exposes_nobody(store):
 
 @pytest.fixture
 def backup(store, tmp_path):
-    care.backup(store, str(tmp_path / "backup"))
+    backups.make(store, str(tmp_path / "backup"))
     return str(tmp_path / "backup")
 
 
@@ -296,7 +297,7 @@ def test_the_log_of_the_database_that_was_there_is_no_part_of_the_restored_one(h
     (home / "control.db-wal").write_bytes(log)  # only control.db was removed
     (home / "control.db-wal").chmod(0o600)
     try:
-        care.restore(str(home), backup)
+        backups.restore(str(home), backup)
     except UsageError:
         return  # "only an empty home is restored" would do as well
     restored = ControlStore(str(home), clock.now)

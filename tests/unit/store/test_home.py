@@ -2,11 +2,13 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from phase4.errors import NotInitialised, StoreUnavailable
 from phase4.store import home as homes
+from phase4.store.control import ControlStore
 from tests.data.homes.make import create
 
 IS_ROOT = os.geteuid() == 0
@@ -14,6 +16,15 @@ IS_ROOT = os.geteuid() == 0
 
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def opened_version(home):
+    """Return the version of a home that is made here, or was made by another a moment ago."""
+    store = ControlStore.create(str(home), lambda: 0)
+    try:
+        return store.version
+    finally:
+        store.close()
 
 
 @pytest.fixture
@@ -112,6 +123,28 @@ def test_a_folder_without_a_database_is_no_home(made):
 def test_a_home_that_is_right_has_no_findings(home):
     create(home).close()
     assert homes.findings(str(home)) == []
+
+
+def test_a_file_that_vanishes_while_a_home_is_looked_at_is_no_finding(home, monkeypatch):
+    create(home).close()
+    (home / "control.db-journal").touch(mode=0o644)
+    listed = os.scandir
+
+    def vanishing(path):
+        entries = list(listed(path))
+        (home / "control.db-journal").unlink()
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert homes.findings(str(home)) == []
+
+
+def test_homes_that_are_made_at_the_same_time_are_one_home(tmp_path):
+    for index in range(10):
+        home = tmp_path / str(index)
+        with ThreadPoolExecutor(4) as pool:
+            versions = list(pool.map(opened_version, [home] * 4))
+        assert (versions, homes.findings(str(home))) == ([0] * 4, [])
 
 
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o660])
