@@ -50,7 +50,6 @@ _LATER = {
     _VALIDATION: "validation",
     _NOTIFIER: "monitoring",
     "monitor dashboard": "dashboard",
-    _RETENTION: "events",
 }
 """Readers that are still to be built, and the part of the product each comes with."""
 

@@ -14,6 +14,8 @@ from phase4.config.settings import PENDING_READERS, SETTINGS
 from phase4.durations import DAY_MS
 from phase4.flags.definition import FlagDefinition, FlagType
 from phase4.store.control import ControlStore
+from phase4.store.segments import Segments
+from tests.unit.store.event_home import rows
 
 PROGRAM = [sys.executable, "-c", "from phase4.cli.main import entry; entry()"]
 FLAG = "truth-based-validation"
@@ -142,6 +144,42 @@ def alert_of_usage(name, rule):
     return seen
 
 
+def kept_of_an_old_day(name, **others):
+    """Let a collector look after a home with events of ten days ago, and say which tables are left of that day."""
+
+    def seen(tmp_path, value):
+        import sqlite3
+
+        import duckdb
+
+        home = tmp_path / f"home-{value}"
+        run(home, *INIT)
+        now_ms = SystemClock().now()
+        store = ControlStore(str(home), lambda: now_ms)
+        files = Segments(str(home), store, lambda: None)
+        files.add(rows([now_ms - 10 * DAY_MS + offset for offset in range(100)]), 1, 0, 100)
+        store.execute("source", {}, add_source, actor="test", request_id="source")
+        files.flush(now_ms)
+        files.compact(now_ms, 60.0)
+        store.close()
+        run(home, "monitor", "run", "--once", **{name: value}, **others)
+        connection = sqlite3.connect(home / "control.db")
+        paths = connection.execute("SELECT path FROM segment WHERE retired_version IS NULL").fetchall()
+        connection.close()
+        tables = []
+        for (path,) in paths:
+            with duckdb.connect(str(home / path), read_only=True) as day:
+                tables += sorted(row[0] for row in day.execute("SELECT table_name FROM duckdb_tables()").fetchall())
+        return tables
+
+    return seen
+
+
+def add_source(change):
+    change.write("INSERT INTO source(id, uuid, kind, host, started_ms) VALUES (1, x'01', 'process', 'h', 1)")
+    return {}
+
+
 STARTED = (("rollout", "create", FLAG),)
 READERS = {
     "PHASE4_HOME": (home_used, "a", "b"),
@@ -169,6 +207,13 @@ READERS = {
     "VALIDATION_FAILURE_THRESHOLD": (plan_made("VALIDATION_FAILURE_THRESHOLD", guardrails=PLAN), "0.05", "0.1"),
     "ROLLOUT_MAX_PERCENTAGE": (exit_of("ROLLOUT_MAX_PERCENTAGE", "flags", "rollout", FLAG, "50"), "100", "30"),
     "ROLLOUT_APPROVALS_REQUIRED": (plan_made("ROLLOUT_APPROVALS_REQUIRED"), "1", "2"),
+    "RETENTION_RAW_DAYS": (kept_of_an_old_day("RETENTION_RAW_DAYS"), "5", "100"),
+    "RETENTION_R10_DAYS": (kept_of_an_old_day("RETENTION_R10_DAYS", RETENTION_RAW_DAYS="1"), "5", "100"),
+    "RETENTION_H1_DAYS": (
+        kept_of_an_old_day("RETENTION_H1_DAYS", RETENTION_RAW_DAYS="1", RETENTION_R10_DAYS="1"),
+        "5",
+        "100",
+    ),
     "STALE_FLAG_DAYS": (stale_flags, "5", "100"),
     "AUDIT_LOGGING_ENABLED": (audit_leaves, "true", "false"),
 }
