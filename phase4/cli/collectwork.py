@@ -14,6 +14,7 @@ from phase4.cli.settings import settings_of
 from phase4.config.rules import check
 from phase4.errors import Refused, SettingInvalid
 from phase4.monitor.loop import Told, Watch
+from phase4.monitor.notifier import TIMEOUT_S, send_once
 from phase4.monitor.settings import MonitorSettings
 from phase4.store import rollouts
 from phase4.store.control import ControlStore
@@ -48,7 +49,8 @@ def run(args: Any, console: Console) -> int:
         teller = _Teller(store, console, watch.collector.holder)
         if args.once:
             teller.tell(watch.step())
-            watch.collector.close()
+            watch.close()
+            _send_once(store, settings, console)
             return _ended(console, teller, 0)
         stop = Stop()
         console.line(f"Collecting every {settings.interval_ms / 1000:g} s as {watch.collector.holder}. Ctrl-C ends it.")
@@ -57,6 +59,15 @@ def run(args: Any, console: Console) -> int:
         return _ended(console, teller, stop.status)
     finally:
         store.close()
+
+
+def _send_once(store: ControlStore, settings: MonitorSettings, console: Console) -> None:
+    """Send what one round left to send: no thread lives on to do it."""
+    if settings.webhook_url is None:
+        return
+    sent = send_once(store.home, store.now, settings.webhook_url, settings.webhook_secret_file, TIMEOUT_S)
+    if sent.problem is not None:
+        console.warn(f"notices wait: {sent.problem}")
 
 
 def _settings(store: ControlStore, console: Console) -> MonitorSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from phase4 import clock
@@ -56,9 +57,42 @@ def _stop(args: Any, console: Console, command: str, flag_key: str, *, rolls_bac
     console.line(f"OFF and held: {what}  in {elapsed:g} ms")
     for plan in done.plans:
         console.line(f"  {plan} {'rolled back' if rolls_back else 'paused'}")
+    if done.is_recorded:
+        warnings += _notified(home, console)
     data = {"flags": done.flags, "plans": done.plans, "recorded": done.is_recorded, "elapsed_ms": elapsed}
     console.result(command, data, warnings)
     return 0
+
+
+def _notified(home: str, console: Console) -> list[str]:
+    """Send the notice, where one is to be sent and no collector runs that does; return what people should know.
+
+    Everything is off and said already: nothing that goes wrong here may end the command with an error.
+    """
+    from phase4.cli.settings import settings_of
+
+    sys.stdout.flush()  # what is off is read before the receiver is waited for
+    try:
+        store = ControlStore(home, order.now, busy_ms=emergency.BUSY_MS)
+        try:
+            settings = settings_of(store)
+        finally:
+            store.close()
+    except Phase4Error as error:
+        problem = f"the settings cannot be read: {error}"
+    else:
+        if settings.alert_webhook_url is None:
+            return []
+        from phase4.monitor.notifier import send_once
+
+        secret_file = settings.alert_webhook_secret_file
+        sent = send_once(home, order.now, settings.alert_webhook_url, None if secret_file is None else str(secret_file))
+        if sent.problem is None:
+            return []
+        problem = sent.problem
+    text = f"its notice was not sent, the next collector does: {problem}"
+    console.warn(text)
+    return [text]
 
 
 def _foretell(console: Console, command: str, home: str, wanted: Stop) -> int:

@@ -48,7 +48,6 @@ _LATER = {
     "hooks: targeting key": "hooks",
     _CONSENSUS: "consensus",
     _VALIDATION: "validation",
-    _NOTIFIER: "monitoring",
     "monitor dashboard": "dashboard",
 }
 """Readers that are still to be built, and the part of the product each comes with."""

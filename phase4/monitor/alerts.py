@@ -120,6 +120,8 @@ def settle(store: ControlStore, findings: Iterable[Finding], *, now_ms: int) -> 
     ]
     again = store.rows(
         "SELECT alert.id FROM alert WHERE severity = 'critical' AND resolved_ms IS NULL AND acknowledged_ms IS NULL"
+        # not while an earlier notice of it waits for its receiver
+        " AND NOT EXISTS (SELECT 1 FROM outbox WHERE alert_id = alert.id AND done_ms IS NULL)"
         " AND (SELECT max(created_ms) FROM outbox WHERE alert_id = alert.id) <= ?",
         now_ms - REPEAT_MS,
     )

@@ -9,6 +9,7 @@ from phase4 import clock
 from phase4.errors import Phase4Error
 from phase4.monitor import alerts, coverage
 from phase4.monitor.collector import Collector, Round
+from phase4.monitor.notifier import Background, Notifier
 from phase4.monitor.resources import Resources
 from phase4.monitor.settings import MonitorSettings
 from phase4.store import rollouts, ticks
@@ -34,6 +35,7 @@ class Watch:
         self._resources = Resources()
         self.collector = Collector(store, settings, holder=holder, usage=self._resources.usage)
         self._started_ms = store.now()
+        self._background: Background | None = None
 
     def step(self) -> Told:
         """Do one round, and raise what it found. A failure is told, and tried again by the next round."""
@@ -43,6 +45,7 @@ class Watch:
             done = self.collector.step()
             if done.is_holder:
                 self._settle(done, recent)
+            self._send(is_holder=done.is_holder)
         except Phase4Error as error:
             return Told(None, error)
         finally:
@@ -56,7 +59,24 @@ class Watch:
                 tell(self.step())
                 self._wait(is_stopped)
         finally:
-            self.collector.close()
+            self.close()
+
+    def close(self) -> None:
+        """Hand over: another process may collect, and send, at once."""
+        self._send(is_holder=False)
+        self.collector.close()
+
+    def _send(self, *, is_holder: bool) -> None:
+        """Have the notices sent, on a thread of their own; only the process that collects sends."""
+        url = self.settings.webhook_url
+        if is_holder and url is not None:
+            if self._background is None:
+                secret_file = self.settings.webhook_secret_file
+                self._background = Background(Notifier(self.store.home, self.store.now, url, secret_file))
+            self._background.poke()
+        elif self._background is not None:
+            self._background.close()
+            self._background = None
 
     def _settle(self, done: Round, recent: list[ticks.Tick]) -> None:
         now_ms = self.store.now()

@@ -13,8 +13,10 @@ from phase4.clock import SystemClock
 from phase4.config.settings import PENDING_READERS, SETTINGS
 from phase4.durations import DAY_MS
 from phase4.flags.definition import FlagDefinition, FlagType
+from phase4.monitor.notifier import signature
 from phase4.store.control import ControlStore
 from phase4.store.segments import Segments
+from tests.unit.monitor.receiver import Receiver
 from tests.unit.store.event_home import rows
 
 PROGRAM = [sys.executable, "-c", "from phase4.cli.main import entry; entry()"]
@@ -175,6 +177,29 @@ def kept_of_an_old_day(name, **others):
     return seen
 
 
+def receiver_told(tmp_path, value):
+    """Switch everything off in an emergency, and say whether the receiver was told."""
+    home = tmp_path / f"home-{value}"
+    run(home, *INIT)
+    with Receiver() as receiver:
+        run(home, "emergency", "disable", "fire", **({"ALERT_WEBHOOK_URL": receiver.url} if value == "set" else {}))
+        return len(receiver.requests)
+
+
+def signature_sent(tmp_path, value):
+    """Return the signature of a notice whose secret is what the setting's file has."""
+    home = tmp_path / f"home-{value}"
+    secret = tmp_path / value
+    secret.write_text(value, encoding="utf-8")
+    secret.chmod(0o600)
+    run(home, *INIT)
+    with Receiver() as receiver:
+        secrets = {"ALERT_WEBHOOK_URL": receiver.url, "ALERT_WEBHOOK_SECRET_FILE": str(secret)}
+        run(home, "emergency", "disable", "fire", **secrets)
+        ((_, headers, body),) = receiver.requests
+    return headers["Phase4-Signature"] == signature(b"first secret", int(headers["Phase4-Timestamp"]), body)
+
+
 def add_source(change):
     change.write("INSERT INTO source(id, uuid, kind, host, started_ms) VALUES (1, x'01', 'process', 'h', 1)")
     return {}
@@ -207,6 +232,8 @@ READERS = {
     "VALIDATION_FAILURE_THRESHOLD": (plan_made("VALIDATION_FAILURE_THRESHOLD", guardrails=PLAN), "0.05", "0.1"),
     "ROLLOUT_MAX_PERCENTAGE": (exit_of("ROLLOUT_MAX_PERCENTAGE", "flags", "rollout", FLAG, "50"), "100", "30"),
     "ROLLOUT_APPROVALS_REQUIRED": (plan_made("ROLLOUT_APPROVALS_REQUIRED"), "1", "2"),
+    "ALERT_WEBHOOK_URL": (receiver_told, "set", "not set"),
+    "ALERT_WEBHOOK_SECRET_FILE": (signature_sent, "first secret", "second secret"),
     "RETENTION_RAW_DAYS": (kept_of_an_old_day("RETENTION_RAW_DAYS"), "5", "100"),
     "RETENTION_R10_DAYS": (kept_of_an_old_day("RETENTION_R10_DAYS", RETENTION_RAW_DAYS="1"), "5", "100"),
     "RETENTION_H1_DAYS": (

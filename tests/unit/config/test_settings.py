@@ -13,10 +13,11 @@ from phase4.config.settings import ENVIRONMENTS, PENDING_READERS, SETTINGS, Sett
 from phase4.errors import SettingInvalid
 
 HOME = {"HOME": "/home/ada"}
-PARTS = {"guardrails", "hooks", "consensus", "validation", "monitoring", "dashboard"}
+PARTS = {"guardrails", "hooks", "consensus", "validation", "dashboard"}
 READ_NOW = {
     *("MONITORING_INTERVAL_MS", "MONITORING_COVERAGE_TARGET", "MEMORY_THRESHOLD_MB", "CPU_THRESHOLD_PERCENT"),
     *("RESPONSE_TIME_THRESHOLD_MS", "RETENTION_RAW_DAYS", "RETENTION_R10_DAYS", "RETENTION_H1_DAYS"),
+    *("ALERT_WEBHOOK_URL", "ALERT_WEBHOOK_SECRET_FILE"),
     "PHASE4_HOME",
     "PHASE4_ENVIRONMENT",
     "TRUTH_VALIDATION_ENABLED",
