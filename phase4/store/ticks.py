@@ -48,6 +48,11 @@ def last(store: ControlStore) -> Tick | None:
     return found[0] if found else None
 
 
+def newest_number(store: ControlStore) -> int:
+    """Return the number of the newest closed tick, -1 for none."""
+    return int(store.row("SELECT coalesce(max(tick), -1) FROM tick")[0])
+
+
 def newest(store: ControlStore, count: int) -> list[Tick]:
     """Return the newest ticks, oldest first."""
     return _ticks(store, f"ORDER BY tick DESC LIMIT {int(count)}")[::-1]
