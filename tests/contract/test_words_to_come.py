@@ -13,7 +13,6 @@ WORDS = {
     "validator": "serve keygen",
     "consensus": "sim verify",
     "calibrate": "fit report import",
-    "events": "import list export",
     "dashboard": "passwd",
     "flags": "import export",
     "rollout": "plan-check",
@@ -34,7 +33,6 @@ DOCUMENTED = (
     "review --verify review.html",
     "dashboard passwd ada --password-fd 3",
     "serve --host 127.0.0.1 --port 8080 --no-collector",
-    "events import -",
     "simulate new --from live",
 )
 

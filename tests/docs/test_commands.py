@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 TITLES = re.findall(r"^## (phase4 .*)$", PAGE, re.MULTILINE)
 SCENARIO = ROOT / "tests" / "data" / "scenarios" / "small.toml"
+EVENTS = ROOT / "tests" / "data" / "events" / "small.csv"
 
 
 def part(title):
@@ -152,6 +153,9 @@ ANSWERS = {
     "alerts ack 1": ('emergency disable "x"',),
     'emergency disable "x"': (),
     'emergency rollback hook-interception "x"': (),
+    f"events import {EVENTS}": (),
+    "events list": (f"events import {EVENTS}",),
+    "events export -o events.parquet": (f"events import {EVENTS}",),
     "store check": (),
     "store backup backup": (),
     f"simulate run {SCENARIO}": (),
