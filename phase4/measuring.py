@@ -92,10 +92,11 @@ class Recorder:
         seen = (subject.flag, subject.entry, subject.arm, subject.unit)
         if seen in self._exposed:
             return
+        if not self.outcome(subject, Outcome.EXPOSURE, NO_LATENCY):
+            return  # the next request tries again
         if len(self._exposed) >= REMEMBERED:
             self._exposed.clear()
         self._exposed.add(seen)
-        self.outcome(subject, Outcome.EXPOSURE, NO_LATENCY)
 
     def outcome(self, subject: Subject, outcome: int, latency_ms: float) -> bool:
         """Record what came of a request; return whether it is written."""

@@ -10,6 +10,7 @@ exception is an error, a `TimeoutError` a timeout.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import ExitStack
 from typing import Any
 
 from phase4.measuring import Measurement
@@ -69,14 +70,44 @@ class MeasureWSGI:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
         """Serve one request; what fails while the body is made is this request's error too."""
-        with self._system.measure(self._flag_key, self._user(environ)) as measurement:
-            environ[KEY] = measurement
+        measurement = self._system.measure(self._flag_key, self._user(environ))
+        environ[KEY] = measurement
+        with ExitStack() as stack:
+            stack.enter_context(measurement)
             body = self._app(environ, _watching(start_response, measurement))
-            try:
-                yield from body
-            finally:
-                if hasattr(body, "close"):
-                    body.close()
+            stack.callback(getattr(body, "close", _nothing))
+            return _Response(body, stack.pop_all())
+
+
+class _Response:
+    """The body of a response, measured to its end. No generator: one that nobody reads never runs at all."""
+
+    def __init__(self, body: Iterable[bytes], stack: ExitStack) -> None:
+        self._body, self._stack = body, stack
+        self._parts: Iterator[bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            if self._parts is None:
+                self._parts = iter(self._body)
+            return next(self._parts)
+        except StopIteration:
+            self._stack.close()
+            raise
+        except BaseException as error:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def close(self) -> None:
+        """Close the body, once; one that was not handed out whole says nothing about the feature."""
+        self._stack.__exit__(GeneratorExit, GeneratorExit(), None)
+
+
+def _nothing() -> None:
+    """Close what needs no closing."""
 
 
 def _watching(start_response: StartResponse, measurement: Measurement) -> StartResponse:

@@ -44,6 +44,7 @@ class Phase4System:
         self._connection: sqlite3.Connection | None = None
         self._epoch: Epoch | None = None
         self._seen = -1
+        self._seen_stop = 0
         self._changes = -1
         self._next_look = 0.0
         self._clock = clock.SystemClock()
@@ -152,7 +153,7 @@ class Phase4System:
             self._files = files
             epoch, connection = self._opened()
             # the words are read before the rows: a change in between is seen as a difference at the next evaluation
-            seen, changes = epoch.version, _changes(connection)
+            seen, seen_stop, changes = epoch.version, epoch.words[1], _changes(connection)
             rows = read_flags(connection)
             flags = FlagSet(_flags(rows, self._stopped_keys()), previous=self._flags)
         except (Phase4Error, sqlite3.Error, OSError, ValueError, TypeError, KeyError):  # also a row that is no flag
@@ -160,7 +161,7 @@ class Phase4System:
             self._obey_stops()
             return False
         self._ids = {row.flag_key: row.id for row in rows}
-        self._flags, self._seen, self._changes = flags, seen, changes
+        self._flags, self._seen, self._seen_stop, self._changes = flags, seen, seen_stop, changes
         self._recorder.served(seen)
         return True
 
@@ -175,7 +176,8 @@ class Phase4System:
     def _fresh(self) -> bool:
         """Bring the snapshot up to date where something moved; return whether there is one."""
         epoch = self._epoch  # another thread may take it away
-        rang = epoch is not None and epoch.words[0] != self._seen
+        # the stop word is written before the bell is rung
+        rang = epoch is not None and (epoch.words[0] != self._seen or epoch.words[1] != self._seen_stop)
         if rang or clock.monotonic() >= self._next_look:
             self._next_look = clock.monotonic() + LOOK_S
             if rang or self._flags is None or self.is_stale or self._moved():
@@ -227,7 +229,8 @@ class Phase4System:
     def _obey_stops(self) -> None:
         """Switch off in the last snapshot what stop files name: the database may be gone, they are not."""
         if self._epoch is not None:
-            self._seen = self._epoch.version  # this bell is answered; the database is tried again in a while
+            # this bell is answered; the database is tried again in a while
+            self._seen, self._seen_stop = self._epoch.version, self._epoch.words[1]
         if self._flags is None:
             return
         stopped = self._stopped_keys()

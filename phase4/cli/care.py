@@ -13,8 +13,6 @@ def add_parsers(commands: Any) -> None:
     group.add("check", "look for damage; repairs nothing", "store check")
     backup = group.add("backup", "copy the home to a new folder", "store backup /backups/monday")
     backup.add_argument("folder", metavar="DIR", help="a folder that is not there yet, or empty")
-    backup.add_argument(
-        "--with-keys", action="store_true", help="keys too; without them users count afresh"
-    )
+    backup.add_argument("--with-keys", action="store_true", help="keys too; without them users count afresh")
     restore = group.add("restore", "fill an empty home from a backup", "store restore /backups/monday")
     restore.add_argument("folder", metavar="DIR", help="what `store backup` wrote")

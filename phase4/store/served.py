@@ -9,16 +9,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from phase4.ids import new_id
 from phase4.store.control import Change, ControlStore
 from phase4.store.spool import FOLDER
 
 SUFFIX = ".served"
 _MARK = struct.Struct("<qq")
 """Version, time in ms."""
+_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 VERSIONS = 1 << 32
 """The epoch's word counts versions below it, and nudges above it."""
 
@@ -43,11 +47,12 @@ class ServedMarks:
             return
         with contextlib.suppress(OSError):
             if self._handle < 0:
-                path = os.path.join(self._home, FOLDER, f"{source.hex()}{SUFFIX}")
-                self._handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-                fcntl.flock(self._handle, fcntl.LOCK_SH)
-            os.write(self._handle, _MARK.pack(version, at_ms))
-            self._newest = version
+                self._handle = _locked(os.path.join(self._home, FOLDER, f"{source.hex()}{SUFFIX}"))
+            written = os.write(self._handle, _MARK.pack(version, at_ms))
+            if written == _MARK.size:
+                self._newest = version
+            else:  # half a mark would shift all that follow
+                os.ftruncate(self._handle, os.fstat(self._handle).st_size - written)
 
     def close(self) -> None:
         """Close the file: this process serves nothing from now on."""
@@ -70,7 +75,7 @@ class Marks(NamedTuple):
 def read(home: str) -> Iterator[Marks]:
     """Yield what every evaluator has noted so far."""
     folder = os.path.join(home, FOLDER)
-    for name in sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX)):
+    for name in sorted(filter(_NAME.fullmatch, os.listdir(folder))):
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError), open(path, "rb") as file:
             is_over = _lock_is_free(file.fileno())
@@ -104,6 +109,24 @@ def evaluators(store: ControlStore) -> list[Evaluator]:
         served.setdefault(source_id, []).append((version, at_ms))
     rows = store.rows("SELECT id, started_ms, closed_ms FROM source")
     return [Evaluator(source, begin, end, tuple(served[source])) for source, begin, end in rows if source in served]
+
+
+def _locked(path: str) -> int:
+    """Return a file that is locked before anybody sees it: who looks in between would see its evaluator gone."""
+    temporary = f"{path}.{new_id()}"
+    handle = os.open(temporary, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        os.link(temporary, path)
+    except OSError as error:
+        os.close(handle)
+        if not isinstance(error, FileExistsError):
+            raise
+        handle = os.open(path, _APPEND)  # another thread was first, or it was closed
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    finally:
+        os.unlink(temporary)
+    return handle
 
 
 def _lock_is_free(handle: int) -> bool:

@@ -8,8 +8,10 @@ cannot be written is dropped and counted, and the count stands in the head of th
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import struct
 import threading
 import weakref
 from collections.abc import Callable
@@ -42,6 +44,7 @@ class SpoolWriter:
         self._folder = os.path.join(home, FOLDER)
         self._now = now
         self._lock = threading.Lock()
+        self._boot_id = _boot_id()
         self._reset()
         _alive.add(self)
 
@@ -95,15 +98,23 @@ class SpoolWriter:
                 record = RECORD.pack(
                     t_ms, unit, self._index, flag_version, latency_ms, flag, entry, bucket, arm, reason, outcome
                 )
+                if not outcome:
+                    return self._drop()  # readers take it for a record that is not committed yet, and wait
                 if os.write(self._handle, record) != RECORD_SIZE:
                     return self._fail(t_ms)
                 self._index += 1
                 if is_durable:
                     os.fdatasync(self._handle)
-            except OSError:
+            except OSError as error:
+                if error.errno is None:  # a time limit's TimeoutError, raised by a signal in here: not the disk's
+                    self._close()
+                    raise
                 return self._fail(t_ms)
-            except Exception:  # noqa: BLE001  a value that fits no field is no reason to fail the caller
+            except (struct.error, OverflowError, TypeError):  # a value that fits no field
                 return self._drop()
+            except BaseException:
+                self._close()  # a signal came in between: the file knows whether the record is written
+                raise
             return True
 
     def close(self) -> None:
@@ -113,7 +124,7 @@ class SpoolWriter:
 
     def _open(self, t_ms: int) -> bool:
         """Begin the next file; return whether there is one."""
-        if self._handle < 0 and t_ms < self._retry_ms:
+        if self._handle < 0 and 0 < self._retry_ms - t_ms <= RETRY_MS:  # more than that: the clock was set back
             return False
         self._close()
         name = f"{self._uuid.hex()}-{self._file_no}{SUFFIX}"
@@ -122,13 +133,15 @@ class SpoolWriter:
         try:
             handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(handle, fcntl.LOCK_SH)
-            os.write(handle, pack_header(self._header()))
+            _write_whole(handle, pack_header(self._header()))
             os.rename(temporary, os.path.join(self._folder, name))
-        except OSError:
+        except OSError as error:
             if handle >= 0:
                 os.close(handle)
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
+            if error.errno is None:
+                raise
             self._retry_ms = t_ms + RETRY_MS
             return False
         self._handle, self._index = handle, 0
@@ -143,16 +156,18 @@ class SpoolWriter:
             first_seq=self._first_seq,
             wall_ms=self._now(),
             monotonic_ns=int(clock.monotonic() * 1e9),
-            boot_id=_boot_id(),
+            boot_id=self._boot_id,
             pid=os.getpid(),
             dropped_before=self.dropped,
         )
 
     def _close(self) -> None:
         if self._handle >= 0:
-            os.close(self._handle)
-            self._first_seq += self._index
-        self._handle, self._index, self._rotate_ms = -1, 0, 0
+            # counted in the file, and not by `_index`: a signal may have come between a write and its count
+            written = (os.fstat(self._handle).st_size - HEADER_SIZE) // RECORD_SIZE
+            handle, self._handle, self._first_seq = self._handle, -1, self._first_seq + written
+            os.close(handle)
+        self._index, self._rotate_ms = 0, 0
 
     def _fail(self, t_ms: int) -> bool:
         """Give this file up: half a record may stand at its end, which readers leave alone."""
@@ -175,11 +190,16 @@ class SpoolWriter:
 _alive: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()
 
 
+def _write_whole(handle: int, raw: bytes) -> None:
+    if os.write(handle, raw) != len(raw):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _boot_id() -> str:
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from phase4.digests import hexdigest
@@ -37,15 +38,18 @@ def key_id(key: bytes) -> str:
 
 
 def _make(path: str) -> None:
-    from phase4.ids import new_key
+    from phase4.ids import new_id, new_key
 
-    temporary = f"{path}.{os.getpid()}.tmp"
-    handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    temporary = f"{path}.{new_id()}.tmp"  # a thread's own: what is linked below must not be truncated by another
+    handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     try:
-        os.write(handle, new_key(UNIT_KEY_SIZE))
-        os.fsync(handle)
+        try:
+            if os.write(handle, new_key(UNIT_KEY_SIZE)) != UNIT_KEY_SIZE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)  # unlike a rename it never takes another's place
     finally:
-        os.close(handle)
-    with contextlib.suppress(FileExistsError):
-        os.link(temporary, path)  # unlike a rename it never takes another's place
-    os.unlink(temporary)
+        os.unlink(temporary)

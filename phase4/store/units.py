@@ -8,7 +8,9 @@ with their first outcome.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import duckdb
@@ -107,9 +109,10 @@ class Units:
         }
         path = os.path.join(home, NAME)
         try:
-            self._connection = duckdb.connect(path, config=config)
-            self._connection.execute(_TABLE)
-            self._connection.execute("DELETE FROM unit WHERE tick > ?", [last_tick])
+            with _for_the_owner():
+                self._connection = duckdb.connect(path, config=config)
+                self._connection.execute(_TABLE)
+                self._connection.execute("DELETE FROM unit WHERE tick > ?", [last_tick])
         except duckdb.Error as error:
             raise StoreUnavailable(f"{path} cannot be used: {str(error).splitlines()[0]}") from error
         os.chmod(path, 0o600)
@@ -135,7 +138,8 @@ class Units:
             for statement in (_USERS, _KNOWN, _CROSSED, _VIEW):
                 run(statement)
             run(_KEEP, {"tick": tick})
-            run("COMMIT")
+            with _for_the_owner():
+                run("COMMIT")
         except BaseException:
             run("ROLLBACK")
             raise
@@ -153,6 +157,16 @@ class Units:
     def forget(self, flag: int, before_entry: int) -> None:
         """Forget the users of a flag's entries before `before_entry`: their plans are over."""
         self._connection.execute("DELETE FROM unit WHERE flag = ? AND entry < ? AND entry > 0", [flag, before_entry])
+
+
+@contextlib.contextmanager
+def _for_the_owner() -> Iterator[None]:
+    """Let new files be for their owner alone: the log beside the database comes and goes with its changes."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _columns(rows: Rows) -> dict[str, Any]:
