@@ -11,7 +11,6 @@ from phase4 import config
 from phase4.clock import SystemClock
 from phase4.errors import Phase4Error
 from phase4.ids import new_id
-from phase4.store import stops
 from phase4.store.control import ControlStore
 
 now = SystemClock().now
@@ -46,7 +45,11 @@ def actor() -> str:
 
 def request_id(args: Any) -> str:
     """Return the name of this order: the one given, or a new one. It becomes part of a file's name."""
-    return new_id() if args.request_id is None else stops.check_name(args.request_id)
+    if args.request_id is None:
+        return new_id()
+    from phase4.store.stops import check_name  # a toggle without a name of its own does without
+
+    return check_name(args.request_id)
 
 
 def ordered_by(args: Any) -> dict[str, Any]:
