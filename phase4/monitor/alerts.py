@@ -75,7 +75,7 @@ def of_round(
     if share is not None and share < settings.coverage_target:
         text = f"coverage {share:.1%} is below {settings.coverage_target:.1%}"
         found.append(Finding(type="coverage", severity="medium", rule="target", message=text))
-    if before is not None and any(flag.enabled for flag in flags):
+    if before is not None and any(flag.enabled and flag.updated_ms <= before.closed_ms for flag in flags):
         gap_ms = done.closed[-1].closed_ms - before.closed_ms
         if gap_ms > GAP_INTERVALS * settings.interval_ms:
             text = f"nobody watched for {show(gap_ms)} while a flag was on"
@@ -103,7 +103,7 @@ def of_plan(plan_id: str, state: RolloutState, flag: FlagRow, now_ms: int) -> li
     if state.phase is Phase.AWAITING_APPROVAL and state.approval_expires_ms is not None:
         left_ms = state.approval_expires_ms - now_ms
         stage = f"stage {state.stage + 2}"
-        add("low", f"approval {plan_id}", f"{plan_id} asks approval for {stage}")
+        add("low", f"approval {plan_id} {state.stage + 2}", f"{plan_id} asks approval for {stage}")
         if 0 < left_ms <= EXPIRY_MS:
             rule = f"expires {plan_id} {state.approval_expires_ms}"
             add("low", rule, f"the approval of {stage} of {plan_id} expires in {show(left_ms)}", notifies=True)

@@ -17,7 +17,7 @@ import numpy as np
 from phase4 import clock as clocks
 from phase4.analysis.observation import Observation
 from phase4.durations import HOUR_MS
-from phase4.errors import InvariantViolation, JournalConflict, StoreUnavailable, WriteFailed
+from phase4.errors import FenceLost, InvariantViolation, JournalConflict, StoreUnavailable, WriteFailed
 from phase4.ids import new_id
 from phase4.monitor.judging import PlanJudge
 from phase4.monitor.lease import Lease
@@ -141,6 +141,7 @@ class _Work:
         self._units = Units(store.home, last_tick=-1 if self._last is None else self._last.tick)
         self._spool = Spool(store.home)
         self._sources = ticks.sources(store)
+        self._set_aside = intake.numbers_set_aside(store.home)
         self._waiting = np.empty(0, ROWS)
         """Events that no tick has observed yet."""
         self._upto: dict[str, int] = dict(self._last.upto["sources"]) if self._last else {}
@@ -184,7 +185,7 @@ class _Work:
 
     def flush(self, now_ms: int) -> None:
         """Write to files what waits: this process ends. What cannot be written is still in the spool."""
-        with contextlib.suppress(*_TROUBLE):
+        with contextlib.suppress(*_TROUBLE, FenceLost):
             self._segments.flush(now_ms)
 
     def _check_fence(self) -> None:
@@ -198,6 +199,7 @@ class _Work:
         for batch in self._spool.read():
             source = self._source(batch.file.header.uuid, batch)
             rows, bad = intake.rows_of(batch, source, known)
+            rows = self._without_set_aside(rows, source)
             self._segments.add(rows, source, batch.first_seq, batch.first_seq + len(batch.records))
             parts.append(self._unobserved(rows, source))
             aside += [document for document in bad if document["seq"] >= self._seen(source)]
@@ -247,6 +249,13 @@ class _Work:
         """Return up to which sequence number the newest recorded tick has seen a source."""
         return int(self._last.upto["sources"].get(str(source), 0)) if self._last is not None else 0
 
+    def _without_set_aside(self, rows: Rows, source: int) -> Rows:
+        """Return the rows without those that were set aside before: a restart reads them anew, and time has passed."""
+        numbers = self._set_aside.get(source)
+        if numbers is None or not len(rows) or rows["seq"][0] >= self._seen(source):
+            return rows
+        return rows[~np.isin(rows["seq"], numbers)]
+
     def _unobserved(self, rows: Rows, source: int) -> Rows:
         """Return the rows that no recorded tick has observed: after a start all files are read again."""
         if self._last is None:
@@ -283,6 +292,8 @@ class _Work:
         ends = range((since // interval + 1) * interval, until + 1, interval)
         with_events = set(((self._waiting["t_ms"] // interval + 1) * interval).tolist())
         due = [end for end in ends if end in with_events or end == until]
+        if self._last is not None and due == [until] and until - since <= self._last.length_ms:
+            return [(since, until)]  # the interval was made shorter: what is left of the old one is no gap
         return [(max(since, end - interval), end) for end in due]
 
     def _close_tick(self, now_ms: int, begin: int, end: int) -> Tick:
@@ -347,7 +358,7 @@ class _Work:
         flags = {flag.flag_key: flag for flag in self._store.flags()}
         for plan_id, judge in self._judges.items():
             judge.see(states[plan_id], tick, seen.get(flags[judge.plan.flag_key].id, []))
-        self._standing.see(tick.tick, flags.values(), seen)
+        self._standing.see(tick, flags.values(), seen)
 
     # ---------------------------------------------------------------------------------------------- files
     def _keep(self, now_ms: int) -> str | None:
@@ -446,7 +457,7 @@ class _Work:
                 continue
             seen = ticks.observations(self._store, flag.id, from_tick=closed[0].tick)
             for tick in closed:
-                self._standing.see(tick.tick, [flag], {flag.id: seen.get(tick.tick, [])})
+                self._standing.see(tick, [flag], {flag.id: seen.get(tick.tick, [])})
 
 
 class _StoreClock:

@@ -14,18 +14,18 @@ class Coverage(NamedTuple):
 
     from_ms: int
     until_ms: int
-    observed: int
-    """Ticks that somebody closed in time."""
-    expected: int
-    """Ticks that the window has."""
+    observed_ms: int
+    """Length of the ticks that somebody closed in time."""
+    expected_ms: int
+    """Length of the ticks that should have been closed by now."""
     received: int
     """Users with an outcome, of those whose outcome was due."""
     due: int
 
     @property
     def of_ticks(self) -> float | None:
-        """Proportion of the ticks, 0-1."""
-        return min(self.observed / self.expected, 1.0) if self.expected else None
+        """Proportion of the ticks, by their length, 0-1."""
+        return min(self.observed_ms / self.expected_ms, 1.0) if self.expected_ms else None
 
     @property
     def of_outcomes(self) -> float | None:
@@ -55,12 +55,15 @@ def measure(store: ControlStore, now_ms: int, *, interval_ms: int, from_ms: int 
         return Coverage(until, until, 0, 0, 0, 0)
     begin = min(-(-begin // interval_ms) * interval_ms, until)
     closed = ticks.since(store, begin, until_ms=until)
+    observed_ms = sum(min(tick.length_ms, tick.watermark_ms - begin) for tick in closed if tick.is_watched)
+    # the newest interval may be closed at any moment of the next one
+    is_newest_there = bool(closed) and closed[-1].watermark_ms == until
+    expected_ms = until - begin if is_newest_there else max(until - interval_ms - begin, 0)
     return Coverage(
         from_ms=begin,
         until_ms=until,
-        observed=sum(tick.is_watched(interval_ms) for tick in closed),
-        # the newest interval may be closed at any moment of the next one
-        expected=max((until - begin) // interval_ms - 1, 0),
+        observed_ms=observed_ms,
+        expected_ms=expected_ms,
         received=sum(tick.received for tick in closed),
         due=sum(tick.due for tick in closed),
     )

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from phase4.analysis.verdict import Assessment, Verdict
+from phase4.durations import show
 from phase4.monitor.coverage import Coverage
 from phase4.rollout.plan import RolloutPlan
 from phase4.store import served
@@ -55,7 +56,11 @@ class Judged:
 
     plan: RolloutPlan
     stages: tuple[tuple[int, tuple[Assessment, ...]], ...]
-    """(index of the stage, answers)."""
+    """(index of the stage, answers), in the order of the entries."""
+
+    def latest(self) -> dict[int, tuple[Assessment, ...]]:
+        """Return the answers of each stage's last entry: one that was begun anew proves nothing any more."""
+        return dict(self.stages)
 
 
 def all_of(
@@ -86,7 +91,7 @@ def _without_restart(toggles: Sequence[tuple[int, int]], evaluators: Sequence[Ev
     seen_by_all, missed = 0, 0
     for version, at_ms in toggles:
         present = [e for e in evaluators if e.started_ms < at_ms and _alive(e, min(at_ms + SEEN_MS, until_ms))]
-        waiting = [e for e in present if _served_ms(e, version) is None]
+        waiting = [e for e in present if not _is_served(e, version, at_ms + SEEN_MS)]
         missed += sum(until_ms >= at_ms + SEEN_MS for _ in waiting)
         seen_by_all += bool(present) and not waiting
     if missed:
@@ -105,7 +110,7 @@ def _ten_percent(plans: Sequence[Judged]) -> Criterion:
     found = [
         (judged.plan.plan_id, answer)
         for judged in plans
-        for stage, answers in judged.stages
+        for stage, answers in judged.latest().items()
         if judged.plan.stages[stage].percentage == TEN_PERCENT
         for answer in answers
         if answer.guardrail == "error_rate" and _limit(judged.plan, stage) <= ERROR_LIMIT
@@ -125,7 +130,7 @@ def _ten_percent(plans: Sequence[Judged]) -> Criterion:
 
 def _impact(plans: Sequence[Judged]) -> Criterion:
     name = "performance impact < 5 %"
-    answers = [answer for judged in plans for _, each in judged.stages for answer in each]
+    answers = [answer for judged in plans for each in judged.latest().values() for answer in each]
     found = [answer for answer in answers if answer.guardrail == "latency_p95"]
     if not found:
         why = "no plan has a latency guardrail"
@@ -139,11 +144,12 @@ def _impact(plans: Sequence[Judged]) -> Criterion:
 
 
 def _coverage(coverage: Coverage, target: float) -> Criterion:
-    name = f"coverage >= {target:.0%}"
+    name = f"coverage >= {100 * target:g}%"
     share = coverage.total
     if share is None:
         return Criterion(name=name, status=Status.UNKNOWN, measured=None, why="nothing was expected")
-    why = f"{coverage.observed} of {coverage.expected} ticks, {coverage.received} of {coverage.due} outcomes"
+    watched = f"watched {show(coverage.observed_ms)} of {show(coverage.expected_ms)}"
+    why = f"{watched}, {coverage.received} of {coverage.due} outcomes"
     return Criterion(name=name, status=Status.PASS if share >= target else Status.FAIL, measured=share, why=why)
 
 
@@ -182,6 +188,11 @@ def _served_ms(evaluator: Evaluator, version: int) -> int | None:
     """Return when an evaluator first served a version or a later one; None = not yet."""
     later = [at_ms for number, at_ms in evaluator.served if number >= version]
     return min(later) if later else None
+
+
+def _is_served(evaluator: Evaluator, version: int, until_ms: int) -> bool:
+    served_ms = _served_ms(evaluator, version)
+    return served_ms is not None and served_ms <= until_ms
 
 
 def _limit(plan: RolloutPlan, stage: int) -> float:

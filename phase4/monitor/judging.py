@@ -23,7 +23,6 @@ class PlanJudge:
     def __init__(self, plan: RolloutPlan, *, interval_ms: int) -> None:
         """Judge a plan from its beginning."""
         self.plan = plan
-        self._interval_ms = interval_ms
         self._judge = Judge(plan, interval_ms=interval_ms)
 
     @classmethod
@@ -65,7 +64,8 @@ class PlanJudge:
             tick.tick,
             arms.get(Arm.TREATMENT),
             arms.get(Arm.CONTROL),
-            is_watched=tick.is_watched(self._interval_ms),
+            is_watched=tick.is_watched,
+            length_ms=tick.length_ms,
         )
 
     def observe(self, state: RolloutState) -> StageObservation | None:

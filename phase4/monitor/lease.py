@@ -29,18 +29,28 @@ class Lease:
         """Make a claim; `holder` names this process."""
         self._store, self.holder, self._life_ms = store, holder, INTERVALS * interval_ms
         self._handle = -1
+        self._patient_ms = 0
+        """Until when a free lock says nothing: whoever took over from this process has to find it free first."""
         self.fence = 0
         """Number of this hold; 0 = this process does not hold it."""
 
     def hold(self, now_ms: int) -> bool:
         """Take or renew the lease; return whether this process collects."""
         if self.fence:
+            self._lock()  # one that took over from a process that stood still gets the lock when that one wakes up
             self._do(lambda change: self._renew(change, now_ms))
-        elif self._lock() or self._store.lease(COLLECTOR, now_ms) is None:
+        elif self._may_take(now_ms):
             self._do(lambda change: self._take(change, now_ms))
         else:
             self._do(lambda change: self._stand_by(change, now_ms))
         return self.fence > 0
+
+    def _may_take(self, now_ms: int) -> bool:
+        """Return whether nobody holds it: the lease has run out, or its holder is gone and the lock with it."""
+        if self._store.lease(COLLECTOR, now_ms) is None:
+            self._lock()
+            return True
+        return now_ms >= self._patient_ms and self._lock()
 
     def release(self) -> None:
         """Let another process collect at once."""
@@ -55,6 +65,8 @@ class Lease:
             self._handle = -1
 
     def _lock(self) -> bool:
+        if self._handle >= 0:
+            return True
         handle = os.open(os.path.join(self._store.home, LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,6 +93,7 @@ class Lease:
             *(now_ms + self._life_ms, COLLECTOR, self.fence),
         )
         if not cursor.rowcount:
+            self._patient_ms = now_ms + self._life_ms
             self.lose()
 
     def _stand_by(self, change: Change, now_ms: int) -> None:

@@ -31,7 +31,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     for head, parts in _sections(report):
         lines += [f"## {head}", ""]
         for part in parts:
-            lines += [*(_markdown_table(part) if isinstance(part, tuple) else [part]), ""]
+            lines += [*(_markdown_table(part) if isinstance(part, tuple) else [_escaped(part)]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -181,8 +181,15 @@ def _picture(rollout: Mapping[str, Any]) -> str:
 
 def _markdown_table(table: Table) -> list[str]:
     heads, rows = table
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[_escaped(cell) for cell in row] for row in rows]
     return [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *(f"| {' | '.join(row)} |" for row in cells)]
+
+
+def _escaped(text: str) -> str:
+    """Return a text as Markdown shows it, in one line: reasons are whatever somebody typed."""
+    for sign in ("\\", "|", "`", "*", "_", "[", "]", "#"):
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
 def _html_table(table: Table) -> str:

@@ -15,6 +15,7 @@ from phase4.flags.bucketing import Arm
 from phase4.ids import new_id
 from phase4.store import ticks
 from phase4.store.control import Change, ControlStore, FlagRow
+from phase4.store.ticks import Tick
 
 HORIZON_MS = 30 * DAY_MS
 ACTOR = "collector"
@@ -30,11 +31,11 @@ class Standing:
         self._states: dict[int, tuple[int, GuardrailState]] = {}
         """Flag -> (its version when the watch began, state)."""
 
-    def see(self, tick: int, flags: Iterable[FlagRow], seen: Mapping[int, list[Observation]]) -> None:
+    def see(self, tick: Tick, flags: Iterable[FlagRow], seen: Mapping[int, list[Observation]]) -> None:
         """Take in a closed tick.
 
         Args:
-            tick: Its number.
+            tick: The tick.
             flags: All flags as they were when it was closed.
             seen: Flag -> its observations in the tick.
         """
@@ -42,12 +43,15 @@ class Standing:
             if not flag.enabled or flag.entry:
                 self._states.pop(flag.id, None)
                 continue
+            if tick.from_ms < flag.updated_ms:  # of before it was changed by hand: other users
+                self._states.pop(flag.id, None)
+                continue
             version, state = self._states.get(flag.id, (flag.version, guardrails.start(self._spec)))
             if version != flag.version:  # changed by hand: other users than before
                 version, state = flag.version, guardrails.start(self._spec)
             arms = {row.arm: row for row in seen.get(flag.id, []) if row.entry == 0}
             state = guardrails.step(
-                self._spec, self._terms, state, tick, arms.get(Arm.TREATMENT), arms.get(Arm.CONTROL)
+                self._spec, self._terms, state, tick.tick, arms.get(Arm.TREATMENT), arms.get(Arm.CONTROL)
             )
             self._states[flag.id] = version, state
 

@@ -38,6 +38,7 @@ class Judge:
         control: Counts | None,
         *,
         is_watched: bool = True,
+        length_ms: int | None = None,
     ) -> None:
         """Take in one closed tick of the entry that was in force.
 
@@ -47,6 +48,7 @@ class Judge:
             treatment: Counts of treatment, None without a row.
             control: Counts of control, None without a row.
             is_watched: Whether it was closed in time: time that nobody watched does not count as active.
+            length_ms: How long it is; by default as long as all.
         """
         if state.stage < 0 or state.phase in ENDED:
             return
@@ -58,7 +60,7 @@ class Judge:
         )
         self._tick = tick
         if is_watched and _has_requests(treatment) and state.paused_at_ms is None:
-            self._active_ms += self._interval_ms
+            self._active_ms += self._interval_ms if length_ms is None else length_ms
 
     def observe(self, state: RolloutState) -> StageObservation | None:
         """Return what has been seen of the present entry, None if nothing yet."""

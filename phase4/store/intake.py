@@ -6,6 +6,7 @@ and leave a torn one, or one that is not committed yet, for the next time.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -227,6 +228,19 @@ def set_aside(home: str, day: str, documents: list[dict[str, Any]]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def numbers_set_aside(home: str) -> dict[int, npt.NDArray[np.int64]]:
+    """Return the sequence numbers that were set aside, by source; lines that name no source are left out."""
+    found: dict[int, list[int]] = {}
+    folder = os.path.join(home, QUARANTINE)
+    for name in sorted(name for name in os.listdir(folder) if name.endswith(".jsonl")):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    document = json.loads(line)
+                    found.setdefault(int(document["source"]), []).append(int(document["seq"]))
+    return {source: np.array(numbers, np.int64) for source, numbers in found.items()}
 
 
 def _set_aside(record: Any, source: int, seq: int, code: str) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def _raise_alert(change: Change, row: PlanRow, flag: FlagRow, event: Event) -> N
             change.alert("rollout", "low", text, rule=f"entered {row.plan_id} {event.entry}", **about)
         case ApprovalRequested():
             text = f"{row.plan_id} asks approval for stage {event.stage + 1}"
-            change.alert("rollout", "low", text, rule=f"approval {row.plan_id}", notifies=True, **about)
+            rule = f"approval {row.plan_id} {event.stage + 1}"
+            change.alert("rollout", "low", text, rule=rule, notifies=True, **about)
         case Completed():
             text = f"{row.plan_id} completed"
             change.alert("rollout", "low", text, rule=f"completed {row.plan_id}", notifies=True, **about)

@@ -37,9 +37,15 @@ class Tick(NamedTuple):
     memory_mb: float | None
     response_ms: float | None
 
-    def is_watched(self, interval_ms: int) -> bool:
-        """Return whether somebody looked at it in time, at most two intervals after its end."""
-        return self.closed_ms - self.watermark_ms <= LATE_INTERVALS * interval_ms
+    @property
+    def length_ms(self) -> int:
+        """How long it is: the interval of the collector that closed it."""
+        return self.watermark_ms - self.from_ms
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody looked at it in time, at most two intervals after its end."""
+        return self.closed_ms - self.watermark_ms <= LATE_INTERVALS * self.length_ms
 
 
 def last(store: ControlStore) -> Tick | None:

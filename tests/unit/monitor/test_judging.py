@@ -1,0 +1,112 @@
+"""The judge of a plan made again from what is stored, and what its stages ended with."""
+
+import tomllib
+
+import pytest
+
+from phase4.analysis.verdict import Verdict
+from phase4.clock import ManualClock
+from phase4.monitor.judging import PlanJudge
+from phase4.rollout.plan import parse_plan
+from phase4.store import orders, plans, rollouts
+from phase4.store.plans import Ordered
+from tests.data.homes.make import CHECKOUT, SEARCH, add_plan, create, new_request_id
+from tests.unit.monitor.live import START, TICK, Live
+from tests.unit.monitor.test_collector import PLAN, PLAN_ID, USERS
+
+
+@pytest.fixture
+def live(home):
+    clock = ManualClock(START)
+    store = create(home, clock, search=0.0)
+    made = Live(store, clock)
+    yield made
+    made.collector.close()
+    made.writer.close()
+    store.close()
+
+
+@pytest.fixture
+def row(live):
+    wanted = parse_plan(tomllib.loads(PLAN), flag_key=CHECKOUT, plan_id=PLAN_ID, source="plan.toml")
+    return add_plan(live.store, wanted)
+
+
+def start(live, row):
+    plans.start(live.store, Ordered(row.plan_id, "ana", new_request_id()))
+
+
+def rounds(live, count, treatment=0.0):
+    for _ in range(count):
+        live.traffic(USERS, treatment=treatment)
+        live.round()
+
+
+def replayed(live, row):
+    return PlanJudge.replayed(live.store, row, interval_ms=TICK)
+
+
+def followed(live, row):
+    return PlanJudge.followed(live.store, row, interval_ms=TICK)[1]
+
+
+def test_a_plan_that_was_not_started_has_seen_nothing(live, row):
+    live.round()
+    judge = replayed(live, row)
+    assert (judge.assessments(), followed(live, row)) == ((), {})
+    assert judge.observe(rollouts.state_of(live.store, PLAN_ID)) is None
+
+
+def test_a_plan_that_no_tick_was_closed_for_has_seen_nothing(live, row):
+    start(live, row)
+    assert followed(live, row) == {}
+
+
+def test_it_sees_its_own_flag_and_entry_alone(live, row):
+    start(live, row)
+    live.round()
+    for _ in range(50):
+        live.emit(2, "error", flag_key=SEARCH)
+        live.emit(2, "error", entry=0)
+    live.emit(2, "ok")
+    live.round()
+    live.round()
+    assert [answer.units for answer in replayed(live, row).assessments()] == [1, 1]
+
+
+def test_every_entry_ends_with_what_its_guardrails_said_last(live, row):
+    start(live, row)
+    rounds(live, 9)
+    found = followed(live, row)
+    assert {entry: stage for entry, (stage, _) in found.items()} == {1: 0, 2: 1}
+    assert {answer.verdict for answer in found[1][1]} == {Verdict.PASS}
+
+
+def test_a_plan_that_was_rolled_back_ends_with_the_failure(live, row):
+    start(live, row)
+    rounds(live, 1)
+    rounds(live, 3, treatment=0.6)
+    answers = followed(live, row)[1][1]
+    assert Verdict.FAIL in {answer.verdict for answer in answers}
+    assert live.store.plan(PLAN_ID).ended_ms is not None
+
+
+def test_an_entry_that_was_begun_anew_keeps_the_evidence_against_and_drops_the_proof(live, row):
+    start(live, row)
+    rounds(live, 3, treatment=0.02)
+    before = replayed(live, row).assessments()[0]
+    orders.disable(live.store, CHECKOUT, actor="ana", request_id=new_request_id(), reason=None)
+    orders.enable(live.store, CHECKOUT, actor="ana", request_id=new_request_id(), reason=None)
+    live.round()
+    after = replayed(live, row).assessments()[0]
+    assert rollouts.state_of(live.store, PLAN_ID).entry == 2
+    assert (after.log_e_fail, after.units, before.units > 0) == (before.log_e_fail, 0, True)
+
+
+def test_an_observation_of_another_entry_is_none(live, row):
+    start(live, row)
+    rounds(live, 3)
+    judge = replayed(live, row)
+    orders.disable(live.store, CHECKOUT, actor="ana", request_id=new_request_id(), reason=None)
+    orders.enable(live.store, CHECKOUT, actor="ana", request_id=new_request_id(), reason=None)
+    assert judge.observe(rollouts.state_of(live.store, PLAN_ID)) is None
