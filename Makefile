@@ -63,8 +63,9 @@ imports: $(STAMP) ## Who may import whom
 bench: $(STAMP) ## Measure the speed figures as ratios in one run (docs/benchmarks.md)
 	$(BIN)/python -m tests.benchmarks
 
-soak: $(STAMP) ## The slow proofs: full-length calibration tables
+soak: $(STAMP) ## The slow proofs: full calibration, hundreds of kill -9, a hundred million events
 	$(BIN)/python -m pytest -q -m slow tests
+	$(BIN)/python -m tests.benchmarks events_large
 
 lab: $(STAMP) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

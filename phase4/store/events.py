@@ -29,7 +29,9 @@ from phase4.store.spool import FOLDER, SUFFIX
 EXACT = "exact"
 NEAR = "within 1.1 %"
 RAW_MS = HOUR_MS
-"""Windows up to this long are answered from the events themselves."""
+"""Percentiles of windows up to this long are taken from the events themselves."""
+RAW_RATES_MS = 600_000
+"""The same of rates: counters of 10 seconds count exactly as well, and an hour has 360 of each."""
 MEMORY = "1GB"
 THREADS = 2
 MOST_ATTACHED = 64
@@ -167,7 +169,7 @@ class EventReader:
         keys = _keys(by)
 
         def ask(shot: Snapshot, tail: Rows) -> RateTable:
-            parts = self._parts(shot, tail, from_ms, until_ms, "r10", rollups.R10_MS)
+            parts = self._parts(shot, tail, from_ms, until_ms, "r10", rollups.R10_MS, raw_ms=RAW_RATES_MS)
             counted = rollups.counted(self._connection, keys, rollups=parts.rollup, raw=parts.raw)
             found = tuple(_rate(_named(keys, key), counts) for key, counts in counted.items())
             return RateTable(rows=found, exactness=EXACT, gaps=tuple(parts.gaps), manifest_version=shot.version)
@@ -194,7 +196,7 @@ class EventReader:
             raise ValueError(f"quantiles lie between 0 and 1: {list(qs)}")
 
         def ask(shot: Snapshot, tail: Rows) -> QuantileTable:
-            parts = self._parts(shot, tail, from_ms, until_ms, "h1", rollups.H1_MS)
+            parts = self._parts(shot, tail, from_ms, until_ms, "h1", rollups.H1_MS, raw_ms=RAW_MS)
             found = self._binned(parts, keys, qs) if parts.rollup else self._exact(parts, keys, qs)
             return QuantileTable(
                 rows=tuple(
@@ -321,11 +323,13 @@ class EventReader:
         self._connection.register("tail", {name: tail[name].copy() for name in ROWS.names or ()})
         return f"SELECT {segments.COLUMNS} FROM tail"
 
-    def _parts(self, shot: Snapshot, tail: Rows, from_ms: int, until_ms: int, table: str, step_ms: int) -> _Parts:
+    def _parts(
+        self, shot: Snapshot, tail: Rows, from_ms: int, until_ms: int, table: str, step_ms: int, *, raw_ms: int
+    ) -> _Parts:
         """Return where a window's rows come from: of a long one whole steps from rollups, the rest from events."""
         low = -(-from_ms // step_ms) * step_ms
         high = max(low, until_ms // step_ms * step_ms)
-        is_long = until_ms - from_ms > RAW_MS and low < high
+        is_long = until_ms - from_ms > raw_ms and low < high
         window = f"t_ms >= {int(from_ms)} AND t_ms < {int(until_ms)}"
         parts = _Parts([self._register(tail)] if len(tail) else [], [], [])
         whole: list[File] = []

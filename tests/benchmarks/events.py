@@ -30,13 +30,13 @@ WRITTEN = 1_000_000
 QUESTIONS = 30
 
 
-def figures() -> list[Figure]:
-    """Return the figures of this page."""
+def figures(events: int = EVENTS) -> list[Figure]:
+    """Return the figures of this page, with so many events over two weeks."""
     with tempfile.TemporaryDirectory() as folder:
         home = str(Path(folder) / "home")
         store = ControlStore.create(home, ManualClock(START + (DAYS + 1) * DAY_MS).now)
         try:
-            return [_writing(home), *_asking(home, store)]
+            return [_writing(home), *_asking(home, store, events)]
         finally:
             store.close()
 
@@ -70,12 +70,12 @@ def _parquet(home: str, columns: dict[str, np.ndarray]) -> None:
     path.unlink()
 
 
-def _asking(home: str, store: ControlStore) -> list[Figure]:
+def _asking(home: str, store: ControlStore, events: int) -> list[Figure]:
     """Fill two weeks, seal them, and ask."""
     begin = time.perf_counter()
     writer = Segments(home, store, lambda: None)
     for day in range(DAYS):
-        rows = _rows(day, EVENTS // DAYS)
+        rows = _rows(day, events // DAYS)
         writer.add(rows, 1, int(rows["seq"][0]), int(rows["seq"][-1]) + 1)
         writer.flush(store.now())
     middle = time.perf_counter()
@@ -86,8 +86,8 @@ def _asking(home: str, store: ControlStore) -> list[Figure]:
     try:
         return [
             Figure(
-                name=f"10 M events: segments in {middle - begin:.1f} s; sealed to {DAYS} days of {size / 1e6:.0f} MB",
-                seen=f"{EVENTS / sealed / 1e6:.2f} M rows/s",
+                name=f"{events // 1_000_000} M events: segments in {middle - begin:.1f} s; days of {size / 1e6:.0f} MB",
+                seen=f"{events / sealed / 1e6:.2f} M rows/s",
                 bound="",
                 is_met=None,
             ),
