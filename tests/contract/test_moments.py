@@ -12,6 +12,7 @@ DURATIONS = frozenset(
     {
         *("active_ms", "elapsed_ms", "granted_ms", "paused_ms"),
         *("latency_p95_ms", "latency_mean_ms", "response_ms", "window_ms", "p95_ms", "slowest_ms"),
+        *("observed_ms", "expected_ms"),
         *("delay_ms", "end_ms", "full_ms", "onset_ms"),  # of a rehearsal, from its start
     }
 )
