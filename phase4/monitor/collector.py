@@ -154,6 +154,8 @@ class _Work:
         self._standing = Standing(limit=settings.emergency_limit, interval_ms=settings.interval_ms)
         self._too_late = 0
         self._retained_ms = 0
+        self._is_unfinished = self._last is not None
+        """Whether what follows from the newest tick may be left to do: the process that recorded it may be gone."""
         self._recover_standing()
 
     def close(self) -> None:
@@ -167,10 +169,13 @@ class _Work:
         self._too_late = 0
         self._begin_judges()
         closed = tuple(self._close_tick(now_ms, begin, end) for begin, end in self._due(now_ms))
-        if closed:
+        happened: tuple[tuple[str, Event], ...] = ()
+        off: tuple[str, ...] = ()
+        if closed or self._is_unfinished:
             self._keep_answers()
-        happened = self._decide() if closed else ()
-        off = self._switch_off() if closed else ()
+            happened = self._decide()
+            off = self._switch_off()
+            self._is_unfinished = False
         trouble = self._keep(now_ms)
         return Round(
             is_holder=True,
@@ -220,7 +225,7 @@ class _Work:
 
         def work(change: Change) -> dict[str, Any]:
             for marks in new:
-                served.keep(change, self._sources[marks.source], marks, now_ms)
+                served.keep(change, self._sources[marks.source], marks, now_ms if marks.path in self._marks else None)
             return {}
 
         self._store.execute("served", {}, work, actor=ACTOR, request_id=new_id())
@@ -399,14 +404,22 @@ class _Work:
                 self._judges[row.plan_id] = PlanJudge.replayed(self._store, row, interval_ms=self._settings.interval_ms)
 
     def _decide(self) -> tuple[tuple[str, Event], ...]:
-        """Let the controller of every live plan take at most one step."""
+        """Let the controller of every live plan take at most one step, in all, after a tick."""
         happened = []
         for plan_id, judge in self._judges.items():
             row = self._store.plan(plan_id)
+            if self._is_unfinished and self._has_moved_on(plan_id):
+                continue
             event = self._tick(row, judge)
             if event is not None:
                 happened.append((plan_id, event))
         return tuple(happened)
+
+    def _has_moved_on(self, plan_id: str) -> bool:
+        """Return whether anything happened to a plan since the newest tick."""
+        assert self._last is not None
+        recorded = rollouts.numbered_events(self._store, plan_id)
+        return bool(recorded) and recorded[-1][0] > self._last.upto["journal"]
 
     def _keep_answers(self) -> None:
         """Keep what the guardrails say now, for screens."""

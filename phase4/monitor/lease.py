@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -126,6 +127,35 @@ def standbys(store: ControlStore, now_ms: int) -> list[str]:
 
 
 def holders(store: ControlStore, now_ms: int) -> list[str]:
-    """Return the names of all processes that collect or stand by."""
+    """Return the names of all processes that collect or stand by, without those that were killed.
+
+    The lease of one that was killed is there until it runs out; its lock is not, and neither is its process.
+    """
     holder = store.lease(COLLECTOR, now_ms)
-    return ([] if holder is None else [holder]) + standbys(store, now_ms)
+    collecting = [] if holder is None or _lock_is_free(store.home) else [holder]
+    return collecting + [name for name in standbys(store, now_ms) if not _is_gone(name)]
+
+
+def _lock_is_free(home: str) -> bool:
+    try:
+        with open(os.path.join(home, LOCK), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _is_gone(holder: str) -> bool:
+    """Return whether a process of this machine is known to have ended: a name is host:pid:number."""
+    host, _, pid = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

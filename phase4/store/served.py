@@ -84,12 +84,21 @@ def read(home: str) -> Iterator[Marks]:
             yield Marks(path, bytes.fromhex(name.removesuffix(SUFFIX)), marks, is_over)
 
 
-def keep(change: Change, source_id: int, found: Marks, now_ms: int) -> None:
-    """Take an evaluator's marks into the control database, in this transaction; the first time of a version stands."""
+def keep(change: Change, source_id: int, found: Marks, over_ms: int | None) -> None:
+    """Take an evaluator's marks into the control database, in this transaction; the first time of a version stands.
+
+    Args:
+        change: The transaction.
+        source_id: Number of the evaluator.
+        found: Its marks.
+        over_ms: When it was found gone, by who saw it alive before; None if nobody did: then it is known to have
+            lived until its last mark, and no longer.
+    """
     for version, at_ms in found.marks:
         change.write("INSERT INTO served VALUES (?, ?, ?) ON CONFLICT DO NOTHING", source_id, version, at_ms)
     if found.is_over:
-        change.write("UPDATE source SET closed_ms = ? WHERE id = ? AND closed_ms IS NULL", now_ms, source_id)
+        end_ms = over_ms if over_ms is not None else max((at_ms for _, at_ms in found.marks), default=change.now_ms)
+        change.write("UPDATE source SET closed_ms = ? WHERE id = ? AND closed_ms IS NULL", end_ms, source_id)
 
 
 class Evaluator(NamedTuple):

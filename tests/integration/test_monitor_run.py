@@ -183,6 +183,20 @@ def test_a_process_that_stands_still_is_left_and_said(home, store):
         assert child.wait(timeout=5) == 0
 
 
+def test_a_shutdown_does_not_wait_for_a_collector_that_was_killed(home, store):
+    with collecting(home) as child:
+        told(child, "collecting")
+    store.execute(
+        "longer",
+        {},
+        lambda change: change.write("UPDATE lease SET expires_ms = expires_ms + 60000") and {},
+        actor="test",
+        request_id="longer",
+    )
+    status, answer = run(home, "shutdown", "--timeout", "1")
+    assert (status, answer["ok"]) == (0, True)
+
+
 def test_status_says_who_collects_who_stands_by_and_what_was_covered(home, store):
     with collecting(home) as first:
         told(first, "collecting")

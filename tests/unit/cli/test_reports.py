@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from phase4.cli.reportwork import _status
 from phase4.monitor.criteria import Status
 from tests.contract.driving import FLAGS, Lab
 
@@ -60,6 +61,37 @@ def test_a_file_of_no_known_format_is_refused(lab, tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing(lab, tmp_path):
     answer = lab(f"monitor report -o {tmp_path / 'none' / 'r.md'} --json")
     assert (answer.status, answer.error["code"]) == (6, "WRITE_FAILED")
+
+
+@pytest.mark.parametrize("name", ["file/r.md", f"{'r' * 300}.md"])
+def test_a_place_that_cannot_be_is_a_file_that_cannot_be_written(lab, tmp_path, name):
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    answer = lab(f"monitor report -o {tmp_path / name} --json")
+    assert (answer.status, answer.error["code"]) == (6, "WRITE_FAILED")
+
+
+def test_a_folder_of_that_name_stays_and_no_temporary_file_does(lab, tmp_path):
+    (tmp_path / "r.md").mkdir()
+    answer = lab(f"monitor report -o {tmp_path / 'r.md'} --json")
+    assert (answer.status, answer.error["code"]) == (6, "WRITE_FAILED")
+    assert list(tmp_path.glob(".r.md*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["pass"] * 5, 0),
+        (["pass", "unknown", "pass", "pass", "pass"], 3),
+        (["pass", "unknown", "fail", "pass", "pass"], 1),
+        (["fail"] * 5, 1),
+    ],
+)
+def test_the_check_is_1_for_one_that_fails_else_3_for_one_that_is_unknown(words, status):
+    assert _status({"criteria": [{"status": word} for word in words]}) == status
+
+
+def test_without_check_the_criteria_do_not_decide_the_exit(lab):
+    assert lab("monitor report --json").status == 0
 
 
 def test_an_old_report_is_replaced_as_a_whole(lab, tmp_path):

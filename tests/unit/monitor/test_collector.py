@@ -15,8 +15,9 @@ from phase4.monitor.settings import MonitorSettings
 from phase4.rollout.events import StageEntered
 from phase4.rollout.plan import parse_plan
 from phase4.rollout.state import Phase
-from phase4.store import plans, rollouts, ticks
+from phase4.store import plans, rollouts, served, ticks
 from phase4.store.plans import Ordered
+from phase4.store.served import ServedMarks
 from tests.data.homes.make import CHECKOUT, SEARCH, add_plan, create, new_request_id
 from tests.unit.monitor.live import START, TICK, Live
 
@@ -551,3 +552,30 @@ def test_ticks_that_were_lost_lower_the_coverage(live):
     live.round(after=10 * TICK)
     seen = measure(live.store, live.clock.now(), interval_ms=TICK)
     assert 0.3 < seen.of_ticks < 0.5
+
+
+# --------------------------------------------------------------------------------------------- evaluators
+def mark(live, marks):
+    """Note that this source served a version now, and that it wrote an event."""
+    live.emit(2, "ok", flag_key=SEARCH)
+    marks.mark(live.writer.source, live.store.version, live.clock.now())
+
+
+def test_an_evaluator_that_ends_while_somebody_collects_ended_at_that_round(live):
+    marks = ServedMarks(live.store.home)
+    mark(live, marks)
+    live.round()
+    marks.close()
+    live.round()
+    [known] = served.evaluators(live.store)
+    assert (known.closed_ms, len(known.served)) == (live.clock.now(), 1)
+
+
+def test_an_evaluator_that_ended_while_nobody_collected_is_not_known_to_have_lived_on(live):
+    marks = ServedMarks(live.store.home)
+    mark(live, marks)
+    begin = live.clock.now()
+    marks.close()
+    live.round(after=HOUR_MS)
+    [known] = served.evaluators(live.store)
+    assert known.closed_ms == begin
