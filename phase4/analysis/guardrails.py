@@ -8,133 +8,33 @@ strictly grow, and counts that come late belong to the tick that first sees them
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from phase4.analysis import eprocess, planning
+from phase4.analysis import eprocess, latency, moments, sample_ratio
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
-from phase4.analysis.observation import Counts, OutcomeSet, request_counts, user_counts
+from phase4.analysis.latency import Histogram
+from phase4.analysis.moments import Moments
+from phase4.analysis.observation import Counts, Observation, OutcomeSet, request_counts, user_counts
+from phase4.analysis.specs import (
+    GuardrailSpec,
+    MeanGuardrail,
+    QuantileGuardrail,
+    RateGuardrail,
+    RatioGuardrail,
+    SampleRatioGuardrail,
+    Terms,
+    ThresholdGuardrail,
+    is_relative,
+    least_units,
+    proves,
+)
 from phase4.analysis.verdict import Assessment, Reason, Role, Unit, Verdict
 
 AMBIENT_WINDOWS = (1, 5, 20)
 """Control is looked at over its last 1, 5 and 20 ticks: with a long window only, evidence outruns the average."""
 STALE_TICKS = 3
-RELATIVE_MIN_UNITS = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateGuardrail:
-    """A rate of treatment against a limit, judged by the restarted e-process; breach means strictly beyond.
-
-    With `ambient`, ticks at which control itself is above the limit are no evidence against treatment.
-    """
-
-    name: str
-    limit: float
-    """Highest acceptable rate, in (0, 0.5]."""
-    outcome_set: OutcomeSet = OutcomeSet.ERROR
-    role: Role = Role.GUARD
-    unit: Unit = Unit.USER
-    prove: bool = True
-    """Whether promotion asks proof that the rate is below the limit."""
-    ambient: bool = True
-    min_units: int | None = None
-    """Fewest units before PASS; None = `planning.clean_units` of the limit."""
-    weight: float = 1.0
-    emergency: bool = False
-    """Whether FAIL holds the flag as an emergency does."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be judged."""
-        _check_common(self.name, self.min_units, self.weight)
-        if not 0.0 < self.limit <= 0.5:
-            raise ValueError(f"{self.name}.limit lies in (0, 0.5]: {self.limit}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RatioGuardrail:
-    """Treatment's rate against concurrent control's: what hits both arms costs nothing."""
-
-    name: str
-    max_ratio: float = 1.0
-    """r0 of the null "ratio <= r0", above 0."""
-    pass_ratio: float = 1.5
-    """With `prove`: the ratio that treatment must be shown to stay below."""
-    outcome_set: OutcomeSet = OutcomeSet.ERROR
-    role: Role = Role.GUARD
-    unit: Unit = Unit.USER
-    prove: bool = False
-    min_units: int | None = None
-    """Fewest units in each arm before PASS; None = 500."""
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be judged."""
-        _check_common(self.name, self.min_units, self.weight)
-        if not 0.0 < self.max_ratio < math.inf:
-            raise ValueError(f"{self.name}.max_ratio is above 0: {self.max_ratio}")
-        if not self.max_ratio < self.pass_ratio < math.inf:
-            raise ValueError(f"{self.name}.pass_ratio is above max_ratio {self.max_ratio}: {self.pass_ratio}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdGuardrail:
-    """The raw rule `events / trials > limit` over the last ticks. It has no error control and says so."""
-
-    name: str
-    limit: float
-    """Highest acceptable rate, in (0, 1)."""
-    window: int | None = 1
-    """How many of the last ticks with data are pooled; None = all since the entry."""
-    outcome_set: OutcomeSet = OutcomeSet.ERROR
-    role: Role = Role.GUARD
-    unit: Unit = Unit.REQUEST
-    min_units: int | None = None
-    """Fewest trials in the window before the rule is looked at; None = 1."""
-    weight: float = 1.0
-    emergency: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be judged."""
-        _check_common(self.name, self.min_units, self.weight)
-        if not 0.0 < self.limit < 1.0:
-            raise ValueError(f"{self.name}.limit lies in (0, 1): {self.limit}")
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"{self.name}.window counts ticks, at least 1: {self.window}")
-
-
-GuardrailSpec = RateGuardrail | RatioGuardrail | ThresholdGuardrail
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """The terms on which one guardrail of one stage is judged."""
-
-    alpha: float
-    """Largest probability, in (0, 1), of a FAIL while the null holds all stage long."""
-    beta: float
-    """Largest probability, in (0, 1), of a PASS while the limit is not kept."""
-    horizon_ticks: int | None
-    """Planned length of the stage in ticks; None = unknown."""
-
-    def __post_init__(self) -> None:
-        """Refuse probabilities that are none."""
-        for name in ("alpha", "beta"):
-            if not 0.0 < getattr(self, name) < 1.0:
-                raise ValueError(f"{name} lies in (0, 1): {getattr(self, name)}")
-        if self.horizon_ticks is not None and self.horizon_ticks < 1:
-            raise ValueError(f"horizon_ticks is at least 1: {self.horizon_ticks}")
-
-    @property
-    def fail_bound(self) -> float:
-        """ln(1/alpha): FAIL at or above it."""
-        return math.log(1.0 / self.alpha)
-
-    @property
-    def pass_bound(self) -> float:
-        """ln(1/beta): PASS at or above it."""
-        return math.log(1.0 / self.beta)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,37 +58,49 @@ class GuardrailState:
     """(events, trials) of the newest ticks: control's for a rate, treatment's for a threshold."""
     ambient: bool = False
     breached: bool = False
+    histogram: Histogram = ()
+    """Quantile: control's latencies since the entry."""
+    moments: tuple[Moments, Moments] = (Moments(), Moments())
+    """Mean: the sums of treatment and of control since the entry."""
+    log_e: tuple[float, float] | None = None
+    """Kinds without a grid: (ln of the FAIL evidence, ln of the PASS evidence) now."""
 
 
 def start(spec: GuardrailSpec) -> GuardrailState:
     """Return the state at the entry of a stage: a new stage is a new state."""
-    del spec  # every kind starts alike; the argument keeps the call the same when one does not
-    return GuardrailState(fail=FailEvidence.start(), passing=PassEvidence.start())
+    fail, passing = ratios(spec)
+    return GuardrailState(fail=FailEvidence.start(len(fail)), passing=PassEvidence.start(len(passing)))
 
 
-def least_units(spec: GuardrailSpec, terms: Terms) -> int:
-    """Return the fewest units that PASS asks for."""
-    if spec.min_units is not None:
-        return spec.min_units
-    match spec:
-        case RateGuardrail():
-            return planning.clean_units(spec.limit, terms.beta)
-        case RatioGuardrail():
-            return RELATIVE_MIN_UNITS
-        case ThresholdGuardrail():
-            return 1
-        case _:
-            assert_never(spec)
+def ratios(spec: GuardrailSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the alternatives of the FAIL and of the PASS side, as multiples of the null's value."""
+    if isinstance(spec, QuantileGuardrail):
+        return latency.FAIL_RATIOS, latency.PASS_RATIOS
+    return eprocess.FAIL_RATIOS, eprocess.PASS_RATIOS
 
 
-def fail_counts(spec: GuardrailSpec, row: Counts) -> tuple[Any, Any]:
+def next_thresholds(specs: Iterable[GuardrailSpec], states: Iterable[GuardrailState]) -> dict[str, tuple[float, float]]:
+    """Return the thresholds in ms of (treatment, control) above which latencies of the next tick are to be counted.
+
+    They rest on what control showed before that tick; a guardrail is missing while that is too little.
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for spec, state in zip(specs, states, strict=True):
+        if isinstance(spec, QuantileGuardrail):
+            limit = latency.threshold_ms(state.histogram, spec.quantile)
+            if limit is not None:
+                found[spec.name] = ((1.0 + spec.margin) * limit, limit)
+    return found
+
+
+def fail_counts(spec: RateGuardrail | RatioGuardrail | ThresholdGuardrail, row: Counts) -> tuple[Any, Any]:
     """Return (events, trials) that the FAIL side reads, ints or (ticks,): the users' risk set, or requests."""
     if spec.unit is Unit.USER:
         return user_counts(row, spec.outcome_set, "risk")
     return request_counts(row, spec.outcome_set)
 
 
-def pass_counts(spec: GuardrailSpec, row: Counts) -> tuple[Any, Any]:
+def pass_counts(spec: RateGuardrail | RatioGuardrail | ThresholdGuardrail, row: Counts) -> tuple[Any, Any]:
     """Return (events, trials) that the PASS side reads, ints or (ticks,): users' first outcomes, or requests."""
     if spec.unit is Unit.USER:
         return user_counts(row, spec.outcome_set, "first")
@@ -200,8 +112,10 @@ def step(
     terms: Terms,
     state: GuardrailState,
     tick: int,
-    treatment: Counts | None,
-    control: Counts | None,
+    treatment: Observation | None,
+    control: Observation | None,
+    *,
+    is_skewed: bool = False,
 ) -> GuardrailState:
     """Return the state after one closed tick.
 
@@ -212,6 +126,7 @@ def step(
         tick: Number of the closed tick; it must be above the last one. Missing ticks are no evidence.
         treatment: Counts of treatment, None without a row.
         control: Counts of control, None without a row.
+        is_skewed: Whether the sample ratio alarms: then comparing the arms says nothing.
 
     Raises:
         ValueError: the tick is not above the last one, or counts are impossible.
@@ -221,47 +136,93 @@ def step(
     if spec.role is Role.GUARD and state.crossed_tick is not None:
         return replace(state, last_tick=tick)  # a guard latches: its evidence stops where it failed
     state = _count(spec, state, tick, treatment, control)
-    match spec:
-        case RateGuardrail():
-            state = _step_rate(spec, terms, state, treatment, control)
-        case RatioGuardrail():
-            state = _step_ratio(spec, terms, state, treatment, control)
-        case ThresholdGuardrail():
-            state = _step_threshold(spec, terms, state, treatment)
-        case _:
-            assert_never(spec)
-    failed = state.breached if isinstance(spec, ThresholdGuardrail) else state.fail.log_e >= terms.fail_bound
-    if failed and state.crossed_tick is None:
+    if is_skewed and is_relative(spec):
+        return state
+    state = _read(spec, terms, state, treatment, control)
+    if state.crossed_tick is None and _is_beyond(spec, terms, state):
         state = replace(state, crossed_tick=tick)
     return state
 
 
-def assess(spec: GuardrailSpec, terms: Terms, state: GuardrailState, now_tick: int) -> Assessment:
+def step_all(
+    specs: Sequence[GuardrailSpec],
+    terms: Sequence[Terms],
+    states: Sequence[GuardrailState],
+    tick: int,
+    treatment: Observation | None,
+    control: Observation | None,
+) -> tuple[GuardrailState, ...]:
+    """Return the states of a stage's guardrails after one closed tick; the sample ratio is read before the others.
+
+    The arguments are those of `step`, with one specification, terms and state for each guardrail.
+    """
+    made = list(states)
+    is_ratio = [isinstance(spec, SampleRatioGuardrail) for spec in specs]
+    for place in sorted(range(len(specs)), key=lambda place: not is_ratio[place]):
+        skewed = not is_ratio[place] and is_skewed(specs, made)
+        made[place] = step(specs[place], terms[place], made[place], tick, treatment, control, is_skewed=skewed)
+    return tuple(made)
+
+
+def _read(
+    spec: GuardrailSpec, terms: Terms, state: GuardrailState, treatment: Observation | None, control: Observation | None
+) -> GuardrailState:
+    """Return the state with what the tick says as evidence."""
+    match spec:
+        case RateGuardrail():
+            return _step_rate(spec, terms, state, treatment, control)
+        case RatioGuardrail():
+            return _step_ratio(spec, terms, state, treatment, control)
+        case ThresholdGuardrail():
+            return _step_threshold(spec, terms, state, treatment)
+        case QuantileGuardrail():
+            return _step_quantile(spec, terms, state, treatment, control)
+        case MeanGuardrail():
+            return _step_mean(spec, terms, state, treatment, control)
+        case SampleRatioGuardrail():
+            return _step_sample_ratio(spec, state)
+        case _:
+            assert_never(spec)
+
+
+def assess(
+    spec: GuardrailSpec, terms: Terms, state: GuardrailState, now_tick: int, *, is_skewed: bool = False
+) -> Assessment:
     """Return the verdict at a tick, first match wins: FAIL, NO_DATA, INCONCLUSIVE, PASS."""
-    verdict, reason = _verdict(spec, terms, state, now_tick)
+    verdict, reason = _verdict(spec, terms, state, now_tick, is_skewed=is_skewed)
     is_raw = isinstance(spec, ThresholdGuardrail)
-    log_e_pass = state.passing.log_e if not is_raw and spec_proves(spec) else None
     return Assessment(
         guardrail=spec.name,
         role=spec.role,
         unit=spec.unit,
         verdict=verdict,
         reason=reason,
-        log_e_fail=math.nan if is_raw else state.fail.log_e,
-        log_e_pass=log_e_pass,
+        log_e_fail=math.nan if is_raw else log_e_fail(state),
+        log_e_pass=log_e_pass(state) if proves(spec) else None,
         p_value=math.nan if is_raw else min(1.0, math.exp(-max(state.max_log_e, 0.0))),
         estimate=_estimate(spec, state),
-        alpha=terms.alpha,
+        alpha=sample_ratio.ALPHA if isinstance(spec, SampleRatioGuardrail) else terms.alpha,
         beta=terms.beta,
         units=state.units,
-        units_control=state.units_control if isinstance(spec, RatioGuardrail) else None,
+        units_control=state.units_control if _has_two_arms(spec) else None,
         first_crossed_tick=state.crossed_tick,
     )
 
 
-def spec_proves(spec: GuardrailSpec) -> bool:
-    """Return whether PASS asks for proof, and not only for the absence of an alarm."""
-    return not isinstance(spec, ThresholdGuardrail) and spec.prove
+def is_skewed(specs: Iterable[GuardrailSpec], states: Iterable[GuardrailState]) -> bool:
+    """Return whether a sample ratio has alarmed: for the rest of the stage, that is."""
+    pairs = zip(specs, states, strict=True)
+    return any(isinstance(spec, SampleRatioGuardrail) and state.crossed_tick is not None for spec, state in pairs)
+
+
+def log_e_fail(state: GuardrailState) -> float:
+    """Return the natural logarithm of the FAIL evidence now; minus infinity before any data."""
+    return state.fail.log_e if state.log_e is None else state.log_e[0]
+
+
+def log_e_pass(state: GuardrailState) -> float:
+    """Return the natural logarithm of the PASS evidence now."""
+    return state.passing.log_e if state.log_e is None else state.log_e[1]
 
 
 def is_ambient(window: Sequence[tuple[int, int]], limit: float) -> bool:
@@ -280,21 +241,12 @@ def is_ambient(window: Sequence[tuple[int, int]], limit: float) -> bool:
     return False
 
 
-def _check_common(name: str, min_units: int | None, weight: float) -> None:
-    if not name:
-        raise ValueError("a guardrail has a name")
-    if min_units is not None and min_units < 0:
-        raise ValueError(f"{name}.min_units is at least 0: {min_units}")
-    if not 0.0 < weight < math.inf:
-        raise ValueError(f"{name}.weight is above 0: {weight}")
-
-
 def _count(
-    spec: GuardrailSpec, state: GuardrailState, tick: int, treatment: Counts | None, control: Counts | None
+    spec: GuardrailSpec, state: GuardrailState, tick: int, treatment: Observation | None, control: Observation | None
 ) -> GuardrailState:
     """Return the state with the tick's units added. Staleness is counted in requests, whatever the unit."""
-    events, units = pass_counts(spec, treatment) if treatment is not None else (0, 0)
-    events_control, units_control = pass_counts(spec, control) if control is not None else (0, 0)
+    events, units = _counted(spec, treatment) if treatment is not None else (0, 0)
+    events_control, units_control = _counted(spec, control) if control is not None else (0, 0)
     return replace(
         state,
         last_tick=tick,
@@ -302,9 +254,57 @@ def _count(
         units_control=state.units_control + units_control,
         events=state.events + events,
         events_control=state.events_control + events_control,
-        data_tick=tick if _has_requests(treatment) else state.data_tick,
-        control_tick=tick if _has_requests(control) else state.control_tick,
+        data_tick=tick if _has_data(spec, treatment) else state.data_tick,
+        control_tick=tick if _has_data(spec, control) else state.control_tick,
     )
+
+
+def _counted(spec: GuardrailSpec, row: Observation) -> tuple[int, int]:
+    """Return (events, units) of one arm in a tick, as they are shown and compared with the fewest that are needed."""
+    match spec:
+        case QuantileGuardrail():
+            return quantile_counts(spec, row)
+        case MeanGuardrail():
+            return 0, measured(spec, row).n
+        case SampleRatioGuardrail():
+            return 0, _users(row)
+        case _:
+            x, n = pass_counts(spec, row)
+            return int(x), int(n)
+
+
+def quantile_counts(spec: QuantileGuardrail, row: Observation) -> tuple[int, int]:
+    """Return (above its threshold, trials) of one arm in a tick; no trials where no threshold was named."""
+    found = row.exceed.get(spec.name)
+    if found is None:
+        return 0, 0
+    if spec.unit is Unit.USER:
+        return found[2], user_counts(row, OutcomeSet.ERROR, "first")[1]
+    return found[1], latency.size(latency.unpack(row.hist))
+
+
+def measured(spec: MeanGuardrail, row: Observation) -> Moments:
+    """Return the sums of a measure in a tick."""
+    if spec.measure == "latency":
+        return Moments(latency.size(latency.unpack(row.hist)), row.s1, row.s2)
+    return Moments(*row.metrics.get(spec.measure, (0, 0.0, 0.0)))
+
+
+def _users(row: Observation) -> int:
+    if row.units is None:
+        raise ValueError("units are not counted by this source; leave sample_ratio out")
+    return row.units
+
+
+def _has_data(spec: GuardrailSpec, row: Observation | None) -> bool:
+    """Return whether a tick has what a guardrail lives on: outcomes, or outcomes with the measure."""
+    if row is None:
+        return False
+    if isinstance(spec, QuantileGuardrail) or (isinstance(spec, MeanGuardrail) and spec.measure == "latency"):
+        return bool(row.hist)
+    if isinstance(spec, MeanGuardrail):
+        return spec.measure in row.metrics
+    return _has_requests(row)
 
 
 def _has_requests(row: Counts | None) -> bool:
@@ -372,36 +372,100 @@ def _step_threshold(
     return replace(state, window=window, breached=breached)
 
 
-def _verdict(spec: GuardrailSpec, terms: Terms, state: GuardrailState, now_tick: int) -> tuple[Verdict, Reason]:
+def _step_quantile(
+    spec: QuantileGuardrail,
+    terms: Terms,
+    state: GuardrailState,
+    treatment: Observation | None,
+    control: Observation | None,
+) -> GuardrailState:
+    if treatment is not None and control is not None:
+        x, n = quantile_counts(spec, treatment)
+        y, m = quantile_counts(spec, control)
+        if n and m:
+            grid = eprocess.ratio_grid(n, m, 1.0, latency.FAIL_RATIOS)
+            fail = state.fail.step(grid, x, y, terms.horizon_ticks)
+            state = replace(state, fail=fail, max_log_e=max(state.max_log_e, fail.log_e))
+            if spec.prove:
+                grid = eprocess.ratio_grid(n, m, 1.0, latency.PASS_RATIOS)
+                state = replace(state, passing=state.passing.step(grid, x, y))
+    if control is not None and control.hist:  # only now: a threshold never rests on the tick that it is used in
+        state = replace(state, histogram=latency.merge(state.histogram, latency.unpack(control.hist)))
+    return state
+
+
+def _step_mean(
+    spec: MeanGuardrail,
+    terms: Terms,
+    state: GuardrailState,
+    treatment: Observation | None,
+    control: Observation | None,
+) -> GuardrailState:
+    ours, theirs = state.moments
+    if treatment is not None:
+        ours = ours.plus(*measured(spec, treatment))
+    if control is not None:
+        theirs = theirs.plus(*measured(spec, control))
+    found = moments.log_ratio(ours, theirs)
+    margin, log_e = math.log1p(spec.margin), (0.0, 0.0)
+    if found is not None:
+        ratio, variance = found
+        count = ours.n + theirs.n
+        log_e = (
+            moments.log_e(ratio - margin, variance, count, terms.alpha),
+            moments.log_e(margin - ratio, variance, count, terms.beta),
+        )
+    return replace(state, moments=(ours, theirs), log_e=log_e, max_log_e=max(state.max_log_e, log_e[0]))
+
+
+def _step_sample_ratio(spec: SampleRatioGuardrail, state: GuardrailState) -> GuardrailState:
+    if state.crossed_tick is not None:
+        return state  # latched for the stage, also as a signal: shares that were off once stay in every sum
+    found = sample_ratio.log_e((state.units, state.units_control), spec.shares)
+    return replace(state, log_e=(found, 0.0), max_log_e=max(state.max_log_e, found))
+
+
+def _verdict(
+    spec: GuardrailSpec, terms: Terms, state: GuardrailState, now_tick: int, *, is_skewed: bool
+) -> tuple[Verdict, Reason]:
     if _failed(spec, terms, state):
         return Verdict.FAIL, Reason.EVIDENCE
     missing = _missing(spec, state, now_tick)
     if missing is not None:
         return Verdict.NO_DATA, missing
+    if is_skewed and is_relative(spec):
+        return Verdict.INCONCLUSIVE, Reason.SAMPLE_RATIO
     if isinstance(spec, RateGuardrail) and state.ambient:
         return Verdict.INCONCLUSIVE, Reason.AMBIENT
     least = least_units(spec, terms)
-    if state.units < least or (isinstance(spec, RatioGuardrail) and state.units_control < least):
+    if state.units < least or (is_relative(spec) and state.units_control < least):
         return Verdict.INCONCLUSIVE, Reason.MIN_UNITS
-    if not spec_proves(spec):
+    if not proves(spec):
         return Verdict.PASS, Reason.NO_ALARM
-    if state.passing.log_e >= terms.pass_bound:
+    if log_e_pass(state) >= terms.pass_bound:
         return Verdict.PASS, Reason.EVIDENCE
     return Verdict.INCONCLUSIVE, Reason.COLLECTING
 
 
 def _failed(spec: GuardrailSpec, terms: Terms, state: GuardrailState) -> bool:
-    if spec.role is Role.GUARD and state.crossed_tick is not None:
+    """Return whether FAIL stands: a guard that failed stays there, and so does an alarm of the sample ratio."""
+    latches = spec.role is Role.GUARD or isinstance(spec, SampleRatioGuardrail)
+    if latches and state.crossed_tick is not None:
         return True
+    return _is_beyond(spec, terms, state)
+
+
+def _is_beyond(spec: GuardrailSpec, terms: Terms, state: GuardrailState) -> bool:
     if isinstance(spec, ThresholdGuardrail):
         return state.breached
-    return state.fail.log_e >= terms.fail_bound
+    bound = sample_ratio.BOUND if isinstance(spec, SampleRatioGuardrail) else terms.fail_bound
+    return log_e_fail(state) >= bound
 
 
 def _missing(spec: GuardrailSpec, state: GuardrailState, now_tick: int) -> Reason | None:
     if state.data_tick is None:
         return Reason.NO_UNITS
-    if isinstance(spec, RatioGuardrail):
+    if is_relative(spec):
         if state.control_tick is None:
             return Reason.NO_CONTROL
         if now_tick - state.control_tick >= STALE_TICKS:
@@ -409,9 +473,19 @@ def _missing(spec: GuardrailSpec, state: GuardrailState, now_tick: int) -> Reaso
     return Reason.STALE if now_tick - state.data_tick >= STALE_TICKS else None
 
 
+def _has_two_arms(spec: GuardrailSpec) -> bool:
+    return is_relative(spec) or isinstance(spec, SampleRatioGuardrail)
+
+
 def _estimate(spec: GuardrailSpec, state: GuardrailState) -> float:
+    if isinstance(spec, MeanGuardrail):
+        ours, theirs = state.moments
+        return ours.mean / theirs.mean if theirs.s1 and ours.n else math.nan
+    if isinstance(spec, SampleRatioGuardrail):
+        total = state.units + state.units_control
+        return state.units / total if total else math.nan
     rate = state.events / state.units if state.units else math.nan
-    if not isinstance(spec, RatioGuardrail):
+    if not is_relative(spec):
         return rate
     if not state.events_control or not state.units_control:
         return math.nan

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+ALPHA = 0.001
+BOUND = math.log(1.0 / ALPHA)
+"""Alarm at or above this logarithm of the evidence."""
 CONCENTRATION = 100.0
 """How strongly the Dirichlet prior holds to the expected shares."""
 

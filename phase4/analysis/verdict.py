@@ -24,6 +24,7 @@ class Reason(StrEnum):
     NO_UNITS = "no_units"
     STALE = "stale"
     NO_CONTROL = "no_control"
+    SAMPLE_RATIO = "sample_ratio"
     AMBIENT = "ambient"
     MIN_UNITS = "min_units"
     COLLECTING = "collecting"

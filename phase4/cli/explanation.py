@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from phase4 import clock, durations
-from phase4.analysis.guardrails import ThresholdGuardrail, least_units
+from phase4.analysis.specs import ThresholdGuardrail, least_units
 from phase4.cli.console import percent
 from phase4.rollout.plan import RolloutPlan
 from phase4.sim import sweep as sweeps

@@ -16,7 +16,8 @@ from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
 from phase4.durations import show
 from phase4.errors import NotBuilt, PlanInvalid, Refused, UsageError
-from phase4.rollout.plan import Limits, RolloutPlan, parse_plan
+from phase4.rollout.guardrail_table import Limits
+from phase4.rollout.plan import RolloutPlan, parse_plan
 from phase4.rollout.state import RolloutState
 from phase4.store import answers, plans, rollouts
 from phase4.store.control import ControlStore, FlagRow, Reply
@@ -217,7 +218,7 @@ def _stage(plan: RolloutPlan, index: int) -> dict[str, Any]:
 
 
 def _alpha(plan: RolloutPlan) -> list[dict[str, Any]]:
-    from phase4.analysis.guardrails import ThresholdGuardrail
+    from phase4.analysis.specs import ThresholdGuardrail
 
     rows = []
     for index, stage in enumerate(plan.stages):

@@ -32,7 +32,7 @@ from phase4.store.intake import ROWS, Known, Rows, Spool
 from phase4.store.rollouts import ControlJournal, ControlSwitch
 from phase4.store.segments import Segments
 from phase4.store.ticks import Tick
-from phase4.store.units import Units
+from phase4.store.units import Key, Units
 
 LAG_MS = 30_000
 """How long events may take to arrive, at most: a tick is closed that much after its end, or one interval after."""
@@ -304,9 +304,13 @@ class _Work:
     def _close_tick(self, now_ms: int, begin: int, end: int) -> Tick:
         rows = self._take(end)
         number = self._number(end)
-        users = self._units.count(number, rows) if len(rows) else {}
         since = -1 if self._last is None else self._last.watermark_ms
-        observed = observe.observations(number, rows, users, closed_until_ms=since)
+        limits = self._thresholds()
+        users = self._units.count(number, rows) if len(rows) else {}
+        above = self._units.first_above(limits) if len(rows) else {}
+        observed = observe.observations(
+            number, rows, users, closed_until_ms=since, thresholds=limits, first_above=above
+        )
         due, received = self._coverage(end)
         usage = self._usage()
         states: dict[str, RolloutState] = {}
@@ -330,6 +334,14 @@ class _Work:
         self._missing = 0
         self._show(self._last, observed, states)
         return self._last
+
+    def _thresholds(self) -> dict[Key, dict[str, float]]:
+        """Return above which latencies the tick is to be counted, as every judge named it before the tick."""
+        found: dict[Key, dict[str, float]] = {}
+        for plan_id, judge in self._judges.items():
+            flag = self._store.flag(judge.plan.flag_key)
+            found |= judge.thresholds(flag.id, rollouts.state_of(self._store, plan_id))
+        return found
 
     def _take(self, end: int) -> Rows:
         """Return the waiting events before a watermark, but for those that come too late for a judge."""

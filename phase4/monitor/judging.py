@@ -15,6 +15,7 @@ from phase4.rollout.state import RolloutState, evolve
 from phase4.store import rollouts, ticks
 from phase4.store.control import ControlStore, PlanRow
 from phase4.store.ticks import Tick
+from phase4.store.units import Key
 
 
 class PlanJudge:
@@ -71,6 +72,15 @@ class PlanJudge:
     def observe(self, state: RolloutState) -> StageObservation | None:
         """Return what has been seen of the present entry, None if nothing yet."""
         return self._judge.observe(state)
+
+    def thresholds(self, flag_id: int, state: RolloutState) -> dict[Key, dict[str, float]]:
+        """Return above which latencies the next tick of the present entry is counted: arm by arm, by guardrail."""
+        named = self._judge.thresholds(state)
+        found: dict[Key, dict[str, float]] = {}
+        for name, limits in named.items():
+            for arm, limit in zip((Arm.TREATMENT, Arm.CONTROL), limits, strict=True):
+                found.setdefault((flag_id, state.entry, int(arm)), {})[name] = limit
+        return found
 
     def assessments(self) -> tuple[Assessment, ...]:
         """Return every guardrail's answer at the newest tick."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_args
 
-from phase4.analysis.guardrails import GuardrailSpec, RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import GuardrailSpec
 from phase4.analysis.verdict import Role, Unit
 from phase4.rollout.plan import SCHEMA, RolloutPlan, Stage
 
-_KINDS: dict[str, type[RateGuardrail | RatioGuardrail | ThresholdGuardrail]] = {
-    kind.__name__: kind for kind in (RateGuardrail, RatioGuardrail, ThresholdGuardrail)
-}
+_KINDS: dict[str, type[GuardrailSpec]] = {kind.__name__: kind for kind in get_args(GuardrailSpec)}
 _ENUMS = {"outcome_set": OutcomeSet, "role": Role, "unit": Unit}
 
 

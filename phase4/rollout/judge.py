@@ -6,11 +6,13 @@ evidence is carried over, so that pausing cannot wash it out; proof and units be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from phase4.analysis import guardrails
-from phase4.analysis.guardrails import GuardrailSpec, GuardrailState, Terms
-from phase4.analysis.observation import Counts
+from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.observation import Observation
+from phase4.analysis.specs import GuardrailSpec, Terms
 from phase4.analysis.verdict import Assessment, combine
 from phase4.rollout.decide import StageObservation
 from phase4.rollout.plan import RolloutPlan
@@ -34,8 +36,8 @@ class Judge:
         self,
         state: RolloutState,
         tick: int,
-        treatment: Counts | None,
-        control: Counts | None,
+        treatment: Observation | None,
+        control: Observation | None,
         *,
         is_watched: bool = True,
         length_ms: int | None = None,
@@ -54,10 +56,7 @@ class Judge:
             return
         if state.entry != self._entry:
             self._begin(state)
-        self._states = tuple(
-            guardrails.step(spec, terms, old, tick, treatment, control)
-            for spec, terms, old in zip(self._specs, self._terms, self._states, strict=True)
-        )
+        self._states = guardrails.step_all(self._specs, self._terms, self._states, tick, treatment, control)
         self._tick = tick
         if is_watched and _has_requests(treatment) and state.paused_at_ms is None:
             self._active_ms += self._interval_ms if length_ms is None else length_ms
@@ -75,12 +74,19 @@ class Judge:
             self._entry, self._tick, verdict, spec.name, decider.reason, self._active_ms, is_emergency
         )
 
+    def thresholds(self, state: RolloutState) -> Mapping[str, tuple[float, float]]:
+        """Return the thresholds in ms of (treatment, control) for the next tick, by quantile guardrail."""
+        if state.entry != self._entry:
+            return {}
+        return guardrails.next_thresholds(self._specs, self._states)
+
     def assessments(self) -> tuple[Assessment, ...]:
         """Return every guardrail's answer at the newest tick, in the plan's order; empty before any."""
         if self._tick is None:
             return ()
+        is_skewed = guardrails.is_skewed(self._specs, self._states)
         return tuple(
-            guardrails.assess(spec, terms, state, self._tick)
+            guardrails.assess(spec, terms, state, self._tick, is_skewed=is_skewed)
             for spec, terms, state in zip(self._specs, self._terms, self._states, strict=True)
         )
 
@@ -102,5 +108,5 @@ class Judge:
         self._tick, self._active_ms = None, 0
 
 
-def _has_requests(row: Counts | None) -> bool:
+def _has_requests(row: Observation | None) -> bool:
     return row is not None and bool(row.ok + row.error + row.timeout + row.invalid)

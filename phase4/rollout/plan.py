@@ -14,64 +14,14 @@ from typing import Any
 import rfc8785
 
 from phase4.analysis import budget
-from phase4.analysis.guardrails import (
-    GuardrailSpec,
-    RateGuardrail,
-    RatioGuardrail,
-    Terms,
-    ThresholdGuardrail,
-)
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import GuardrailSpec, MeanGuardrail, QuantileGuardrail, Terms
 from phase4.analysis.verdict import Role, Unit
 from phase4.documents import Table
-from phase4.errors import PlanInvalid, nearest
+from phase4.errors import PlanInvalid
+from phase4.rollout.guardrail_table import GUIDE, Limits, read_guardrails
 
 SCHEMA = 1
-
-_RATES = {
-    "error_rate": OutcomeSet.ERROR,
-    "emergency": OutcomeSet.ERROR,
-    "validation_failures": OutcomeSet.INVALID,
-    "success_rate": OutcomeSet.BAD,
-    "hook_failures": OutcomeSet.BAD,
-}
-_RATIOS = {"error_ratio": OutcomeSet.ERROR}
-GUARDRAILS = (*_RATES, *_RATIOS)
-"""Names that a plan file may use."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a plan takes where its file says nothing; the guide's values by default."""
-
-    error: float = 0.01
-    """Highest acceptable error rate; the first stage has half of it."""
-    success: float = 0.95
-    """Lowest acceptable success rate; the first stage allows 0.4 times as much to fail."""
-    emergency: float = 0.02
-    """Error rate above which the flag is switched off and held."""
-    validation: float = 0.05
-    """Highest acceptable rate of failed validations."""
-    auto: bool = True
-    approvals_required: int = 1
-
-    def of(self, guardrail: str, stage: int) -> float:
-        """Return the limit of a guardrail in a stage: the highest rate, for `success_rate` the lowest success."""
-        first = stage == 0
-        match guardrail:
-            case "error_rate":
-                return self.error / 2 if first else self.error
-            case "emergency":
-                return self.emergency
-            case "success_rate":
-                return round(1.0 - (0.4 if first else 1.0) * (1.0 - self.success), 12)
-            case "validation_failures":
-                return self.validation
-            case _:
-                return self.error
-
-
-GUIDE = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +99,15 @@ class RolloutPlan:
     @property
     def outcome_sets(self) -> frozenset[OutcomeSet]:
         """The outcome sets whose users some guardrail counts."""
-        return frozenset(s.outcome_set for specs in self.guardrails for s in specs if s.unit is Unit.USER)
+        every = [spec for specs in self.guardrails for spec in specs if not isinstance(spec, MeanGuardrail)]
+        return frozenset(spec.outcome_set for spec in every if spec.unit is Unit.USER)
+
+    @property
+    def measures(self) -> frozenset[str]:
+        """What some guardrail asks of outcomes beside how they went: `latency`, or a metric's name."""
+        every = [spec for specs in self.guardrails for spec in specs]
+        named = {spec.measure for spec in every if isinstance(spec, MeanGuardrail)}
+        return frozenset(named | {"latency" for spec in every if isinstance(spec, QuantileGuardrail)})
 
     @property
     def digest(self) -> str:
@@ -190,7 +148,7 @@ def parse_plan(
     approvals = top.integer("approvals_required", limits.approvals_required, low=1, high=5)
     alpha = top.number("alpha", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
     beta = top.number("beta", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
-    guardrails = _read_guardrails(top, len(stages), limits)
+    guardrails = read_guardrails(top, [stage.percentage for stage in stages], limits)
     top.finish()
     if not any(problem.startswith("stages") for problem in problems):
         problems.extend(_stage_problems(stages))  # of stages that could be read: one mistake is one problem
@@ -235,125 +193,6 @@ def _stage_problems(stages: Sequence[Stage]) -> list[str]:
         if getattr(stage, name) > stage.max_duration
     ]
     return problems
-
-
-def _read_guardrails(top: Table, stages: int, limits: Limits) -> tuple[tuple[GuardrailSpec, ...], ...]:
-    if not top.has("guardrails"):
-        return default_guardrails(stages, limits)
-    table = top.table("guardrails")
-    columns: list[tuple[GuardrailSpec, ...]] = []
-    for name in table.keys():  # noqa: SIM118  a Table is no mapping
-        if name not in GUARDRAILS:
-            close = nearest(name, GUARDRAILS)
-            table.has(name)
-            hint = f'; did you mean "{close}"?' if close else f"; known: {', '.join(GUARDRAILS)}"
-            table.problem(name, f"unknown guardrail{hint}")
-            continue
-        columns.append(_read_guardrail(table.table(name), name, stages, limits))
-    if not columns and not top.problems:
-        top.problem("guardrails", "a plan has at least one guardrail; leave the table out for the default set")
-    return tuple(zip(*columns, strict=True)) if columns else ((),) * stages
-
-
-def _read_guardrail(table: Table, name: str, stages: int, limits: Limits) -> tuple[GuardrailSpec, ...]:
-    """Return one specification for each stage."""
-    default_role = "signal" if name == "success_rate" else "guard"
-    common: dict[str, Any] = {
-        "name": name,
-        "role": Role(table.choice("role", [r.value for r in Role], default_role)),
-        "min_units": table.integer("min_units", None, low=0),
-        "weight": float(table.number("weight", 1.0, low=1e-6, high=1e6, what="a weight above 0")),
-    }
-    method = table.choice("method", ["e_process", "threshold"], "e_process")
-    default_unit = "request" if method == "threshold" or name == "hook_failures" else "user"
-    common["unit"] = Unit(table.choice("unit", [u.value for u in Unit], default_unit))
-    is_ratio = name in _RATIOS
-    if is_ratio:
-        columns = _ratio_columns(table, common, stages)
-    else:
-        columns = _rate_columns(table, common, method, _limits(table, name, stages, limits))
-    table.finish()
-    return columns
-
-
-def _ratio_columns(table: Table, common: dict[str, Any], stages: int) -> tuple[GuardrailSpec, ...]:
-    if table.has("method") and table.choice("method", ["e_process"], "e_process") != "e_process":
-        table.problem("method", "a ratio is judged by e_process only")
-    max_ratio = float(table.number("max_ratio", 1.0, low=1e-3, high=100.0, what="a ratio, 0.001 to 100"))
-    pass_ratio = float(table.number("pass_ratio", 1.5, low=1e-3, high=1000.0, what="a ratio, 0.001 to 1000"))
-    if pass_ratio <= max_ratio:
-        table.problem("pass_ratio", f"is above max_ratio {max_ratio}: {pass_ratio}")
-        pass_ratio = max_ratio * 2
-    prove = table.boolean("prove", default=False)
-    spec = RatioGuardrail(
-        **common, outcome_set=_RATIOS[common["name"]], max_ratio=max_ratio, pass_ratio=pass_ratio, prove=prove
-    )
-    return (spec,) * stages
-
-
-def _rate_columns(
-    table: Table, common: dict[str, Any], method: str, limits: Sequence[float]
-) -> tuple[GuardrailSpec, ...]:
-    name = common["name"]
-    outcome_set = _RATES[name]
-    is_emergency = name == "emergency"
-    if method == "threshold":
-        window = _window(table)
-        return tuple(
-            ThresholdGuardrail(**common, outcome_set=outcome_set, limit=limit, window=window, emergency=is_emergency)
-            for limit in limits
-        )
-    prove = table.boolean("prove", default=not is_emergency)
-    ambient = table.boolean("ambient", default=not is_emergency)
-    return tuple(
-        RateGuardrail(
-            **common, outcome_set=outcome_set, limit=limit, prove=prove, ambient=ambient, emergency=is_emergency
-        )
-        for limit in limits
-    )
-
-
-def _limits(table: Table, name: str, stages: int, limits: Limits) -> tuple[float, ...]:
-    """Return the highest acceptable rate of events for each stage: the file's, else that of the settings."""
-    if name == "success_rate":
-        what, low, high = "a success rate, 0.5 to 0.999999", 0.5, 0.999999
-    else:
-        what, low, high = "a rate above 0, at most 0.5", 1e-6, 0.5
-    default = tuple(limits.of(name, stage) for stage in range(stages))
-    given = table.numbers("limit", low=low, high=high, what=what) if table.has("limit") else default
-    values = given if isinstance(given, tuple) else (given,) * stages
-    if len(values) != stages:
-        table.problem("limit", f"is one number, or one for each of {stages} stages: {list(values)}")
-        values = (values[0],) * stages
-    return tuple(round(1.0 - v, 12) if name == "success_rate" else float(v) for v in values)
-
-
-def _window(table: Table) -> int | None:
-    """Return how many ticks the raw rule pools; None = all since the entry."""
-    if table.has("window") and table.choice("window", ["tick", "cumulative"], "tick") == "cumulative":
-        return None
-    return table.integer("window_ticks", 1, low=1) if table.has("window_ticks") else 1
-
-
-def default_guardrails(stages: int, limits: Limits = GUIDE) -> tuple[tuple[GuardrailSpec, ...], ...]:
-    """Return the default guardrails for each stage; at the guide's limits they are the guide's, 0.5 and 98 % first."""
-
-    def at(stage: int) -> tuple[GuardrailSpec, ...]:
-        return (
-            RateGuardrail(name="error_rate", limit=limits.of("error_rate", stage)),
-            RatioGuardrail(name="error_ratio"),
-            RateGuardrail(
-                name="emergency", limit=limits.of("emergency", stage), prove=False, ambient=False, emergency=True
-            ),
-            RateGuardrail(
-                name="success_rate",
-                limit=round(1.0 - limits.of("success_rate", stage), 12),
-                outcome_set=OutcomeSet.BAD,
-                role=Role.SIGNAL,
-            ),
-        )
-
-    return tuple(at(stage) for stage in range(stages))
 
 
 def _plain(value: Any) -> Any:

@@ -200,7 +200,9 @@ def _arm_rows(
 ) -> dict[str, Any]:
     size, ticks = len(kept), stretch.first_tick + kept
     start_ms = scenario.world(record.outcome.world).start_ms
-    counts = {field.name: getattr(columns, field.name) for field in fields(columns)}
+    counts, latencies = columns.counts(), columns.latencies
+    packed = [b"" if latencies is None else latencies.packed(place) for place in kept]
+    above = [json.dumps(columns.above(place), sort_keys=True) for place in kept]
     return {
         "run_id": np.array([record.outcome.run_id] * size, dtype=object),
         "tick": ticks,
@@ -208,10 +210,10 @@ def _arm_rows(
         "flag_id": np.full(size, FLAG_ID),
         "entry": np.full(size, stretch.entry),
         **{name: np.full(size, np.nan) if values is None else values[kept] for name, values in counts.items()},
-        "s1": np.zeros(size),
-        "s2": np.zeros(size),
-        "hist": np.array([b""] * size, dtype=object),
-        "exceed": np.array(["{}"] * size, dtype=object),
+        "s1": np.zeros(size) if latencies is None else latencies.s1[kept],
+        "s2": np.zeros(size) if latencies is None else latencies.s2[kept],
+        "hist": np.array(packed, dtype=object),
+        "exceed": np.array(above, dtype=object),
         "metrics": np.array(["{}"] * size, dtype=object),
         "schema": np.ones(size, np.int64),
         "source": np.array(["sim"] * size, dtype=object),

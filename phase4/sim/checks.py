@@ -18,7 +18,13 @@ from phase4.rollout.plan import RolloutPlan
 from phase4.rollout.state import Phase, RolloutState, replay
 
 
-def counts_are_possible(treatment: ArmColumns, control: ArmColumns, ahead: dict[str, int] | None = None) -> None:
+def counts_are_possible(
+    treatment: ArmColumns,
+    control: ArmColumns,
+    ahead: dict[str, int] | None = None,
+    *,
+    counts_exposures: bool = False,
+) -> None:
     """Users at risk are among the requests, first outcomes among the users, events among the trials.
 
     Args:
@@ -26,11 +32,13 @@ def counts_are_possible(treatment: ArmColumns, control: ArmColumns, ahead: dict[
         control: As many of control.
         ahead: How many users of the entry's earlier ticks have no first outcome yet, by arm and outcome set; brought up
             to date here. None = the ticks are the entry's first.
+        counts_exposures: Whether a user may be seen without a request.
     """
     ahead = {} if ahead is None else ahead
     for name, arm in (("treatment", treatment), ("control", control)):
         if arm.units is not None:
-            _hold(np.all((arm.units >= 0) & (arm.units <= arm.requests)), f"{name}: more users than requests")
+            possible = (arm.units >= 0) & (counts_exposures | (arm.units <= arm.requests))
+            _hold(np.all(possible), f"{name}: more users than requests")
         for column in ("ok", "error", "timeout", "invalid", "late"):
             _hold(np.all(getattr(arm, column) >= 0), f"{name}: {column} is negative")
         for outcome_set in OutcomeSet:

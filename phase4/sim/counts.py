@@ -24,6 +24,8 @@ KEPT = 512
 class CountsSource:
     """One replicate of a world of synthetic counts."""
 
+    counts_exposures = False
+
     def __init__(self, scenario: Scenario, world: World, *, seed: int, replicate: int) -> None:
         """Lay out rates and error probabilities of the whole run: they do not depend on exposure."""
         assert isinstance(world.traffic, Counts)

@@ -68,13 +68,25 @@ class BlockObserver:
         """Take note of an entry as soon as it is switched: its traffic begins with the next tick."""
         first_tick = self._now + 1
         traffic = self._source.entry(state.percentage, first_tick)
-        self._entry = _EntryView(self._plan, state, traffic, first_tick, self._tick_ms)
+        self._entry = _EntryView(
+            self._plan, state, traffic, first_tick, self._tick_ms, counts_exposures=self._source.counts_exposures
+        )
 
 
 class _EntryView:
     """One stage entry: traffic, states of its guardrails, and rows judged so far."""
 
-    def __init__(self, plan: RolloutPlan, state: RolloutState, traffic: Entry, first_tick: int, tick_ms: int) -> None:
+    def __init__(
+        self,
+        plan: RolloutPlan,
+        state: RolloutState,
+        traffic: Entry,
+        first_tick: int,
+        tick_ms: int,
+        *,
+        counts_exposures: bool,
+    ) -> None:
+        self._counts_exposures = counts_exposures
         self.number = state.entry
         self.first_tick = self.judged_until = first_tick
         self._traffic, self._tick_ms = traffic, tick_ms
@@ -95,11 +107,8 @@ class _EntryView:
         """Judge the ticks up to `end` and keep them as the rows to read."""
         begin = self.judged_until
         treatment, control = self._traffic.columns(begin, end)
-        checks.counts_are_possible(treatment, control, self._ahead)
-        judged = tuple(
-            block.run(spec, terms, state, begin, treatment, control)
-            for spec, terms, state in zip(self._specs, self._terms, self._states, strict=True)
-        )
+        checks.counts_are_possible(treatment, control, self._ahead, counts_exposures=self._counts_exposures)
+        judged = block.run_all(self._specs, self._terms, self._states, begin, treatment, control)
         self._states = tuple(one.state for one in judged)
         active = self._active_ms + np.cumsum(np.where(treatment.requests > 0, self._tick_ms, 0))
         self._before_ms = self._active_ms

@@ -7,6 +7,7 @@ the production bucketing with the replicate's salt. A fault makes rows of its ar
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,7 @@ class ReplaySource:
     def __init__(self, window: ReplayWindow, *, seed: int, replicate: int) -> None:
         """Assign the arms by a salt of this replicate's own."""
         self.window = window
+        self.counts_exposures = False
         self.onset_tick = window.onset_tick
         self._seed, self._replicate = seed, replicate
         self.hashes = window.population.hashes(f"{window.scenario.flag_key}.{seed}.{replicate}")
@@ -156,11 +158,11 @@ class _ArmRows:
         """Return the counts of the ticks first_tick..ticks-1."""
         size = ticks - self.first_tick
         place = self.tick - self.first_tick
-        counts = {
+        counts: dict[str, Any] = {
             name: np.bincount(place[self.outcome == code], minlength=size)
             for name, code in (("ok", _OK), ("error", _ERROR), ("timeout", _TIMEOUT), ("invalid", _INVALID))
         }
-        users: dict[str, Ints] = {}
+        users: dict[str, Any] = {}
         for outcome_set in sorted(sets):
             users |= self._user_counts(outcome_set, place, size)
         units = np.bincount(place[self.first], minlength=size) if len(self.first) else np.zeros(size, np.int64)

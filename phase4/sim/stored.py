@@ -7,12 +7,11 @@ long as the two expose alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from phase4.analysis.columns import ArmColumns
+from phase4.analysis.columns import COUNTS, ArmColumns, ExceedColumns, LatencyColumns
 from phase4.analysis.observation import Observation
 from phase4.errors import UsageError
 from phase4.flags.bucketing import Arm
@@ -22,6 +21,7 @@ from phase4.sim.traffic import Exposure, Toll
 class StoredSource:
     """The observations of one flag, by tick."""
 
+    counts_exposures = True
     onset_tick: int | None = None
     """Nobody knows the truth about live traffic."""
 
@@ -61,10 +61,23 @@ class _StoredEntry:
 
     def _arm(self, arm: Arm, begin: int, end: int) -> ArmColumns:
         rows = [self._rows.get((tick, self._entry, arm)) for tick in range(begin, end)]
-        # users may be seen by their exposure, ticks before their first outcome: no simulated source does that, and the
-        # simulator's own checks would take it for a fault
-        names = [field.name for field in fields(ArmColumns) if field.name not in {"units", "crossed"}]
         values: dict[str, Any] = {
-            name: np.array([0 if row is None else getattr(row, name) or 0 for row in rows], np.int64) for name in names
+            name: np.array([0 if row is None else getattr(row, name) or 0 for row in rows], np.int64) for name in COUNTS
         }
-        return ArmColumns(**values)
+        latencies = LatencyColumns.of_histograms(
+            [b"" if row is None else row.hist for row in rows],
+            np.array([0.0 if row is None else row.s1 for row in rows]),
+            np.array([0.0 if row is None else row.s2 for row in rows]),
+        )
+        names = sorted({name for row in rows if row is not None for name in row.exceed})
+        return ArmColumns(**values, latencies=latencies, exceed={name: _exceed(rows, name) for name in names})
+
+
+def _exceed(rows: Sequence[Observation | None], name: str) -> ExceedColumns:
+    found = [(np.nan, 0, 0) if row is None else row.exceed.get(name, (np.nan, 0, 0)) for row in rows]
+    thresholds, requests, first = zip(*found, strict=True)
+    return ExceedColumns(
+        threshold_ms=np.array(thresholds, np.float64),
+        requests=np.array(requests, np.int64),
+        first=np.array(first, np.int64),
+    )

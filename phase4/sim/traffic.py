@@ -50,6 +50,8 @@ class Entry(Protocol):
 class Source(Protocol):
     """The traffic of one replicate of one world."""
 
+    counts_exposures: bool
+    """Whether users are seen by their exposure, maybe ticks before their first outcome."""
     onset_tick: int | None
     """The first tick at which treatment truly fails more than control; None = never."""
 

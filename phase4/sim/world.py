@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import simpy
 
@@ -271,8 +271,12 @@ def _digest(journal: tuple[Event, ...], stretches: tuple[Stretch, ...], tick: in
     for stretch, following in zip(stretches, ends, strict=True):
         size = min(following, tick) - stretch.first_tick
         for arm in (stretch.treatment, stretch.control):
-            for field in fields(arm):
-                values = getattr(arm, field.name)
+            for values in arm.slice(0, size).counts().values():
                 if values is not None:
-                    total.update(values[:size].astype("<i8").tobytes())
+                    total.update(values.astype("<i8").tobytes())
+            for name in sorted(arm.exceed):
+                total.update(arm.exceed[name].requests[:size].astype("<i8").tobytes())
+                total.update(arm.exceed[name].first[:size].astype("<i8").tobytes())
+            if arm.latencies is not None:
+                total.update(arm.latencies.counts[:size].astype("<i8").tobytes())
     return total.hexdigest()

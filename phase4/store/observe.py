@@ -11,7 +11,7 @@ import numpy.typing as npt
 from phase4.analysis.observation import Observation
 from phase4.store.intake import Rows
 from phase4.store.record import Outcome
-from phase4.store.units import Key
+from phase4.store.units import Key, Thresholds
 
 BINS_PER_OCTAVE = 32
 LEAST_MS = 0.001
@@ -20,7 +20,13 @@ BIN = np.dtype([("bin", "<i2"), ("count", "<u4")])
 
 
 def observations(
-    tick: int, rows: Rows, users: Mapping[Key, Mapping[str, int]], *, closed_until_ms: int
+    tick: int,
+    rows: Rows,
+    users: Mapping[Key, Mapping[str, int]],
+    *,
+    closed_until_ms: int,
+    thresholds: Thresholds | None = None,
+    first_above: Mapping[tuple[str, Key], int] | None = None,
 ) -> tuple[Observation, ...]:
     """Return one row for each (flag, entry, arm) that has events in a tick.
 
@@ -29,6 +35,8 @@ def observations(
         rows: (n,) its events.
         users: The user columns, from `Units.count`.
         closed_until_ms: End of the newest tick that was closed before: what is older is late.
+        thresholds: For each (flag, entry, arm) the limits in ms, by guardrail, that were named before this tick.
+        first_above: How many users' first outcomes were above them, from `Units.count`.
     """
     key = rows["flag"].astype(np.int64) << 24 | rows["entry"].astype(np.int64) << 8 | rows["arm"]
     found = []
@@ -52,6 +60,10 @@ def observations(
                 s1=float(timed.sum()),
                 s2=float((timed * timed).sum()),
                 hist=histogram(timed),
+                exceed={
+                    name: (limit, int((timed > limit).sum()), (first_above or {}).get((name, (flag, entry, arm)), 0))
+                    for name, limit in (thresholds or {}).get((flag, entry, arm), {}).items()
+                },
                 **counted,
             )
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import duckdb
@@ -23,6 +23,8 @@ MEMORY = "512MB"
 SEEN, HAD_OUTCOME, HAD_VALIDATED, HAD_ERROR, HAD_INVALID = 1, 2, 4, 8, 16
 Key = tuple[int, int, int]
 """(flag, entry, arm)."""
+Thresholds = Mapping[Key, Mapping[str, float]]
+"""(flag, entry, arm) -> guardrail -> limit in ms."""
 COUNTS = (
     "units",
     "crossed",
@@ -38,8 +40,9 @@ _TABLE = (
 _USERS = """
 CREATE OR REPLACE TEMP TABLE u AS
 SELECT flag, entry, arm, unit, max(co) AS n, max(cv) AS nv, min(co) FILTER (outcome IN (3, 4)) AS e,
-  min(co) FILTER (outcome >= 3) AS b, min(cv) FILTER (outcome = 5) AS i
-FROM (SELECT flag, entry, arm, unit, outcome, count(*) FILTER (outcome >= 2) OVER w AS co,
+  min(co) FILTER (outcome >= 3) AS b, min(cv) FILTER (outcome = 5) AS i,
+  arg_min(latency_ms, co) FILTER (outcome >= 2) AS first_ms
+FROM (SELECT flag, entry, arm, unit, outcome, latency_ms, count(*) FILTER (outcome >= 2) OVER w AS co,
              count(*) FILTER (outcome IN (2, 5)) OVER w AS cv FROM tick_rows
       WINDOW w AS (PARTITION BY flag, entry, arm, unit ORDER BY t_ms, source, seq)) GROUP BY ALL
 """
@@ -71,6 +74,13 @@ SELECT flag, entry, arm, count(*) FILTER (bits & 1 = 0), count(*) FILTER (crosse
   count(*) FILTER (NOT crossed AND bits & 16 = 0 AND i IS NOT NULL),
   count(*) FILTER (NOT crossed AND bits & 4 = 0 AND nv > 0), count(*) FILTER (NOT crossed AND bits & 4 = 0 AND i = 1)
 FROM v GROUP BY ALL ORDER BY ALL
+"""
+_LIMITS = """
+CREATE OR REPLACE TEMP TABLE limits(name VARCHAR, flag USMALLINT, entry USMALLINT, arm UTINYINT, limit_ms DOUBLE)
+"""
+_FIRST_ABOVE = """
+SELECT name, flag, entry, arm, count(*) FILTER (NOT crossed AND bits & 2 = 0 AND n > 0 AND first_ms > limit_ms)
+FROM v JOIN limits USING (flag, entry, arm) GROUP BY ALL
 """
 _DUE = """
 SELECT count(*), count(*) FILTER (bits & 2 <> 0) FROM (
@@ -148,6 +158,24 @@ class Units:
         found = run(_COUNT).fetchall()
         return {(row[0], row[1], row[2]): dict(zip(COUNTS, map(int, row[3:]), strict=True)) for row in found}
 
+    def first_above(self, thresholds: Thresholds) -> dict[tuple[str, Key], int]:
+        """Return how many users' first outcomes, of the tick that was counted last, are above each limit.
+
+        Args:
+            thresholds: For each (flag, entry, arm) the limits in ms, by guardrail.
+
+        Returns:
+            By (guardrail, (flag, entry, arm)); what is not there is 0.
+        """
+        if not thresholds:
+            return {}
+        run = self._connection
+        run.execute(_LIMITS)
+        rows = [(name, *key, limit) for key, limits in thresholds.items() for name, limit in limits.items()]
+        run.executemany("INSERT INTO limits VALUES (?, ?, ?, ?, ?)", rows)
+        found = run.execute(_FIRST_ABOVE).fetchall()
+        return {(name, (flag, entry, arm)): int(count) for name, flag, entry, arm, count in found}
+
     def due(self, low: int, high: int) -> Due:
         """Return how many users were seen first in ticks `low` to `high`, and how many of them had an outcome since."""
         if high < low:
@@ -170,5 +198,5 @@ def _for_the_owner() -> Iterator[None]:
 
 
 def _columns(rows: Rows) -> dict[str, Any]:
-    names = ("flag", "entry", "arm", "unit", "outcome", "t_ms", "source", "seq")
+    names = ("flag", "entry", "arm", "unit", "outcome", "latency_ms", "t_ms", "source", "seq")
     return {name: rows[name].copy() for name in names}

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from phase4.analysis import block, eprocess, guardrails
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, Terms
 from phase4.analysis.observation import Observation
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms
 from phase4.analysis.verdict import Unit
 from tests.benchmarks.timing import Figure, cpu
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from phase4.analysis import block, eprocess, guardrails
 from phase4.analysis.columns import ArmColumns
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
 from phase4.analysis.verdict import Reason, Role, Unit, Verdict
 
 counts = st.integers(0, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

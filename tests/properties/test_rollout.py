@@ -24,8 +24,9 @@ from phase4.rollout.events import (
     from_json,
     to_json,
 )
+from phase4.rollout.guardrail_table import default_guardrails
 from phase4.rollout.journal import MemoryJournal
-from phase4.rollout.plan import RolloutPlan, Stage, default_guardrails
+from phase4.rollout.plan import RolloutPlan, Stage
 from phase4.rollout.state import ENDED, Phase, RolloutState, evolve, replay
 
 HOURS = st.sampled_from([0, 1, 5, 12, 24, 48, 96, 500])
@@ -48,7 +49,7 @@ def make_plan(stages, *, auto, approvals):
             )
             for place, (hours, approval) in enumerate(stages)
         ),
-        guardrails=default_guardrails(len(stages)),
+        guardrails=default_guardrails([10.0 * (place + 1) for place in range(len(stages))]),
         auto=auto,
         approvals_required=approvals,
     )

@@ -17,7 +17,8 @@ from phase4.flags.definition import FlagDefinition, FlagType, Rollout
 from phase4.rollout import commands
 from phase4.rollout.controller import RolloutController
 from phase4.rollout.decide import StageObservation
-from phase4.rollout.plan import RolloutPlan, Stage, default_guardrails
+from phase4.rollout.guardrail_table import default_guardrails
+from phase4.rollout.plan import RolloutPlan, Stage
 from phase4.store import orders, rollouts
 from phase4.store.control import SCHEMA, ControlStore
 from phase4.store.home import RESERVE
@@ -93,7 +94,7 @@ def plan(flag_key=CHECKOUT, number=1, *, first_entry=1, approvals_required=1, au
             )
             for percentage, approval in stages
         ),
-        guardrails=default_guardrails(len(stages)),
+        guardrails=default_guardrails([percentage for percentage, _ in stages]),
         auto=auto,
         approvals_required=approvals_required,
         first_entry=first_entry,

@@ -8,7 +8,7 @@ import pytest
 
 from phase4.analysis import block, eprocess, guardrails
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
 from phase4.analysis.verdict import Role, Unit, Verdict, combine
 from tests.unit.analysis.test_verdict import answer
 

@@ -7,8 +7,9 @@ import pytest
 
 from phase4.analysis import guardrails
 from phase4.analysis.eprocess import FailEvidence
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail, is_ambient
+from phase4.analysis.guardrails import is_ambient
 from phase4.analysis.observation import Observation, OutcomeSet
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
 from phase4.analysis.verdict import Reason, Role, Unit, Verdict
 
 TERMS = Terms(alpha=0.01, beta=0.05, horizon_ticks=5760)

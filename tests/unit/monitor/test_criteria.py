@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from phase4.analysis.guardrails import RateGuardrail
+from phase4.analysis.specs import RateGuardrail
 from phase4.analysis.verdict import Assessment, Reason, Role, Unit, Verdict
 from phase4.clock import ManualClock
 from phase4.ids import new_uuid7

@@ -6,7 +6,8 @@ from phase4.analysis.verdict import Reason, Verdict
 from phase4.durations import HOUR_MS
 from phase4.rollout.decide import StageObservation
 from phase4.rollout.events import ApprovalRequested, EntryCause, StageEntered
-from phase4.rollout.plan import RolloutPlan, Stage, default_guardrails
+from phase4.rollout.guardrail_table import default_guardrails
+from phase4.rollout.plan import RolloutPlan, Stage
 from phase4.rollout.state import RolloutState, replay
 
 ACTIVE = 12 * HOUR_MS
@@ -35,7 +36,7 @@ def plan(**changes):
         plan_id="checkout.1",
         flag_key="checkout",
         stages=(stage(5), stage(10), stage(25, approval=True)),
-        guardrails=default_guardrails(3),
+        guardrails=default_guardrails([5, 10, 25]),
     )
     return replace(whole, **changes)
 

@@ -5,7 +5,7 @@ from importlib import resources
 
 import pytest
 
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, ThresholdGuardrail
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.verdict import Role, Unit
 from phase4.errors import PlanInvalid
 from phase4.rollout.document import from_json, to_json

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from phase4.analysis import guardrails
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail
 from phase4.analysis.observation import Observation
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail
 from phase4.analysis.verdict import Unit, Verdict
 from phase4.durations import HOUR_MS
 from phase4.rollout.events import EntryCause, Paused, PauseReason, RolledBack
@@ -143,6 +143,7 @@ TICKS = st.lists(
 @given(TICKS)
 def test_the_live_judge_sees_what_the_rehearsal_s_sees(rows):
     class Recorded:
+        counts_exposures = False
         onset_tick = None
 
         def entry(self, _percentage, _first_tick):

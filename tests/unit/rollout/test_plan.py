@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.verdict import Role, Unit
 from phase4.durations import DAY_MS, HOUR_MS
 from phase4.errors import PlanInvalid
-from phase4.rollout.plan import GUARDRAILS, RolloutPlan, Stage, default_guardrails, parse_plan
+from phase4.rollout.guardrail_table import GUARDRAILS, default_guardrails
+from phase4.rollout.plan import RolloutPlan, Stage, parse_plan
 
 TICK_MS = 30_000
 SMALL = {
@@ -129,11 +130,11 @@ def test_25_percent_and_nothing_before_it_needs_an_approval(guide):
 
 
 def test_the_default_guardrails_are_the_guide_s(guide):
-    assert default_guardrails(3) == guide.guardrails
+    assert default_guardrails([5, 10, 25]) == guide.guardrails
 
 
 def test_a_plan_that_names_no_guardrails_has_the_default_ones():
-    assert parse(SMALL).guardrails == default_guardrails(2)
+    assert parse(SMALL).guardrails == default_guardrails([5, 10])
 
 
 def test_a_plan_that_names_guardrails_has_exactly_those():
@@ -372,7 +373,7 @@ def first_stage(**changes):
         ({"beta": 1.0}, "beta: lies in (0, 1): 1.0"),
         ({"alpha": math.nan}, "alpha: lies in (0, 1): nan"),
         ({"approvals_required": 0}, "approvals_required: is at least 1: 0"),
-        ({"guardrails": default_guardrails(3)}, "guardrails: one tuple for each of 2 stages: 3"),
+        ({"guardrails": default_guardrails([5, 10, 25])}, "guardrails: one tuple for each of 2 stages: 3"),
         ({"guardrails": ((guard("a"), guard("a")),) * 2}, "guardrails[0]: two are called a"),
         ({"stages": (), "guardrails": ()}, "stages: a plan has at least one stage"),
         ({"stages": parse(SMALL).stages[::-1]}, "stages: percentages must strictly grow from 0 to at most 100: "),
@@ -401,7 +402,7 @@ OTHER = {
     "beta": 0.04,
     "schema": 2,
     "stages": first_stage(bake=1),
-    "guardrails": default_guardrails(2)[::-1],
+    "guardrails": default_guardrails([5, 10])[::-1],
 }
 
 

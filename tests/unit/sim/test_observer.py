@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.guardrails import RateGuardrail
+from phase4.analysis.specs import RateGuardrail
 from phase4.analysis.verdict import Reason, Unit, Verdict
 from phase4.durations import HOUR_MS
 from phase4.errors import InvariantViolation
@@ -20,6 +20,7 @@ TICKS = 3 * observers.JUDGED_AT_ONCE
 class Steady:
     """A source with the same counts at every tick; none at the ticks it is told to leave out."""
 
+    counts_exposures = False
     onset_tick = None
 
     def __init__(self, errors=0, requests=1_000, silent=()):

@@ -156,6 +156,7 @@ def test_an_interrupt_from_the_keyboard_ends_a_sweep_on_processes_with_what_is_d
 class Impossible:
     """A source that counts more errors than there are requests."""
 
+    counts_exposures = False
     onset_tick = None
 
     def __init__(self, of):
@@ -186,6 +187,7 @@ def test_a_broken_promise_ends_the_sweep_and_names_the_command_that_shows_it_aga
 
 def test_whatever_else_a_run_dies_of_names_the_command_too(monkeypatch):
     class Broken:
+        counts_exposures = False
         onset_tick = None
 
         def entry(self, _percentage, _first_tick):

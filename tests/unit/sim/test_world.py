@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import simpy
 
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.verdict import Role, Unit
 from phase4.durations import DAY_MS, HOUR_MS
 from phase4.rollout.events import (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail
 from phase4.analysis.verdict import Unit
 from phase4.durations import DAY_MS, HOUR_MS
 from phase4.rollout.plan import RolloutPlan, Stage

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from phase4.analysis.guardrails import RateGuardrail, RatioGuardrail, ThresholdGuardrail
+from phase4.analysis.specs import RateGuardrail, RatioGuardrail, ThresholdGuardrail
 from phase4.analysis.verdict import Verdict
 from phase4.clock import ManualClock
 from phase4.errors import JournalConflict
@@ -27,7 +27,7 @@ from phase4.rollout.events import (
     RolledBack,
     StageEntered,
 )
-from phase4.rollout.plan import default_guardrails
+from phase4.rollout.guardrail_table import default_guardrails
 from phase4.store import care, rollouts
 from phase4.store.control import ControlStore
 from tests.data.homes.make import (
@@ -137,7 +137,7 @@ def row(store):
 @pytest.mark.parametrize(
     "guardrails",
     [
-        default_guardrails(3),
+        default_guardrails([5, 10, 25]),
         ((RateGuardrail(name="emergency", limit=0.02, emergency=True, prove=False),),) * 3,
         ((RatioGuardrail(name="error_ratio", max_ratio=1.1, min_units=500),),) * 3,
         ((ThresholdGuardrail(name="error_rate", limit=0.01),),) * 3,

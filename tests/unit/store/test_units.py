@@ -136,7 +136,7 @@ def test_what_is_recorded_stays_at_the_start(place, units):
 
 
 def test_a_count_that_fails_leaves_nothing_behind(units):
-    bad = rows((1, OK))[["flag", "entry", "arm", "unit", "outcome", "t_ms", "source"]]  # without numbers
+    bad = rows((1, OK))[["flag", "entry", "arm", "unit", "outcome", "latency_ms", "t_ms", "source"]]  # without numbers
     with pytest.raises(ValueError, match="seq"):
         units.count(0, bad)
     assert count(units, 0, (1, OK))["units"] == 1
