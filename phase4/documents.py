@@ -57,6 +57,14 @@ class Table:
             self.problem(key, "must not be empty")
         return value
 
+    def words(self, key: str, default: Any = REQUIRED) -> Any:
+        """Return a tuple of strings."""
+        values = self._get(key, default, list, "a list of strings", ())
+        if not all(isinstance(value, str) for value in values):
+            self.problem(key, "is a list of strings")
+            return ()
+        return tuple(values)
+
     def choice(self, key: str, options: Sequence[str], default: Any = REQUIRED) -> Any:
         """Return one of the named options."""
         value = self._get(key, default, str, "a string")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from phase4.cli import order
 from phase4.cli.console import Console
 from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
-from phase4.durations import show
+from phase4.durations import DAY_MS, show
 from phase4.errors import NotBuilt, PlanInvalid, Refused, UsageError
-from phase4.rollout.guardrail_table import Limits
+from phase4.rollout.guardrail_table import Limits, left_out
 from phase4.rollout.plan import RolloutPlan, parse_plan
 from phase4.rollout.state import RolloutState
-from phase4.store import answers, plans, rollouts
+from phase4.store import answers, plans, rollouts, ticks
 from phase4.store.control import ControlStore, FlagRow, Reply
 from phase4.store.plans import Ordered
 
+RECENT_MS = 7 * DAY_MS
+"""How far back outcomes say what an application reports."""
 UNSIGNED = "unsigned: approvals carry the user's name and no signature yet"
 
 
@@ -35,21 +37,28 @@ def create(args: Any, console: Console, store: ControlStore) -> int:
         option = "--strict" if args.strict else "--rehearsal"
         raise NotBuilt(f"rollout create {option} needs the planning figures, which this version does not have yet")
     defaults = PlanDefaults.of(settings_of(store))
+    since_ms = order.now() - RECENT_MS
+    measured = {flag.id: ticks.measures(store, flag.id, since_ms) for flag in store.flags()}
     reply, plan = plans.create(
         store,
         args.flag,
-        lambda flag, number: _plan(args, flag, number, defaults),
+        lambda flag, number: _plan(args, flag, number, defaults, measured[flag.id]),
         maximum=defaults.percentage_max,
         replaces=args.replace,
         actor=order.actor(),
         request_id=order.request_id(args),
     )
-    _tell_plan(console, plan, reply.data["plan"], made=reply.data["made"])
+    names = [spec.name for specs in plan.guardrails for spec in specs]
+    missing = (
+        {} if _names_guardrails(args.file) else left_out(names, _limits(defaults, measured[store.flag(args.flag).id]))
+    )
+    _tell_plan(console, plan, reply.data["plan"], made=reply.data["made"], missing=missing)
     data = {
         **reply.data,
         "digest": plan.digest,
         "stages": [_stage(plan, index) for index in range(len(plan.stages))],
         "alpha": _alpha(plan),
+        "left_out": missing,
         "planning": None,
     }
     console.result("rollout create", data)
@@ -160,16 +169,9 @@ def _tell(args: Any, console: Console, reply: Reply, *, warnings: Sequence[str] 
     return 0
 
 
-def _plan(args: Any, flag: FlagRow, number: int, defaults: Any) -> RolloutPlan:
-    """Return the plan of the file, or the guide's, under the settings of this moment."""
-    limits = Limits(
-        error=defaults.error_limit,
-        success=defaults.success_limit,
-        emergency=defaults.emergency_limit,
-        validation=defaults.validation_limit,
-        auto=defaults.auto,
-        approvals_required=defaults.approvals_required,
-    )
+def _plan(args: Any, flag: FlagRow, number: int, defaults: Any, measured: frozenset[str]) -> RolloutPlan:
+    """Return the plan of the file, or the guide's, under the settings of this moment and for what is reported."""
+    limits = _limits(defaults, measured)
     document, source = _document(args.file)
     if args.accelerate and isinstance(document.get("stages"), list):
         document["stages"] = [{**stage, "bake": "0s"} for stage in document["stages"]]
@@ -178,6 +180,19 @@ def _plan(args: Any, flag: FlagRow, number: int, defaults: Any) -> RolloutPlan:
     )
     body = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
     return RolloutPlan(**{**body, "first_entry": flag.entries + 1})
+
+
+def _limits(defaults: Any, measured: frozenset[str]) -> Limits:
+    return Limits(
+        error=defaults.error_limit,
+        success=defaults.success_limit,
+        emergency=defaults.emergency_limit,
+        validation=defaults.validation_limit,
+        latency_margin=defaults.latency_margin,
+        measures=measured,
+        auto=defaults.auto,
+        approvals_required=defaults.approvals_required,
+    )
 
 
 def _document(file: str | None) -> tuple[dict[str, Any], str]:
@@ -193,7 +208,11 @@ def _document(file: str | None) -> tuple[dict[str, Any], str]:
         raise PlanInvalid(f"is not valid TOML: {error}", source=file) from error
 
 
-def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool) -> None:
+def _names_guardrails(file: str | None) -> bool:
+    return "guardrails" in _document(file)[0]
+
+
+def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool, missing: Mapping[str, str]) -> None:
     console.line(f"{plan_id}: {'made, PENDING' if made else 'is there already, PENDING'} (sha256:{plan.digest[:12]})")
     for index, stage in enumerate(plan.stages):
         gate = "; after an approval" if plan.needs_approval(index) else ""
@@ -208,6 +227,8 @@ def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool)
     console.line(
         f"  A healthy feature is rolled back by these rules with probability at most {spent:.1%} over the plan."
     )
+    for name, why in missing.items():
+        console.line(f"  Left out: {name}, {why} in {show(RECENT_MS)}; `measures` in a plan file adds it.")
     console.line(f"Next: phase4 rollout start {plan_id}")
 
 

@@ -41,7 +41,6 @@ _NOTIFIER = "monitor: notifier"
 _RETENTION = "store: retention"
 _LATENCY = "plan creation: latency"
 _LATER = {
-    _LATENCY: "guardrails",
     _HOOKS: "hooks",
     "hooks run": "hooks",
     "hooks adapters": "hooks",

@@ -6,8 +6,8 @@ exposes everybody: nobody is left to compare with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phase4.analysis.observation import OutcomeSet
@@ -35,7 +35,10 @@ _RATES = {
 _RATIOS = {"error_ratio": OutcomeSet.ERROR}
 _QUANTILES = ("latency_p95",)
 _MEANS = {"latency_mean": "latency", "cpu_mean": "cpu_ms"}
+MEASURES = ("latency", "validation", "cpu_ms")
+"""What an application may report beside success and error, as `measures` in a plan file names it."""
 SAMPLE_RATIO = "sample_ratio"
+_EVERYBODY = 100.0
 TWIN = "_requests"
 """After a user-level guardrail's name: its twin, which counts requests and sees users that fail for ever."""
 TWINS = tuple(f"{name}{TWIN}" for name in ("error_rate", "error_ratio", "latency_p95", "validation_failures"))
@@ -104,7 +107,12 @@ def read_guardrails(top: Table, percentages: Sequence[float], limits: Limits) ->
         columns.append(_read(table.table(name), name, percentages, limits))
     if not columns and not top.problems:
         top.problem("guardrails", "a plan has at least one guardrail; leave the table out for the default set")
-    return _by_stage(columns, len(percentages))
+    made = _by_stage(columns, len(percentages))
+    for place, (percentage, specs) in enumerate(zip(percentages, made, strict=True), 1):
+        if columns and percentage >= _EVERYBODY and not specs:
+            nobody = f"stage {place} exposes everybody, so nothing compares with control"
+            top.problem("guardrails", f"{nobody}; it needs a guardrail with a limit")
+    return made
 
 
 def default_guardrails(
@@ -137,6 +145,20 @@ def _default_names(limits: Limits) -> list[str]:
     return names
 
 
+def left_out(names: Iterable[str], limits: Limits) -> dict[str, str]:
+    """Return which guardrails the default set would have, were more reported; and why it has not.
+
+    Args:
+        names: Of the guardrails that a plan has.
+        limits: Limits, and what the application reports.
+    """
+    why = {"latency": "no outcome carried a latency", "validation": "no outcome failed validation"}
+    complete = _default_names(replace(limits, measures=frozenset(why)))
+    needs = {"validation_failures": "validation"}
+    known = set(names)
+    return {name: why[needs.get(name, "latency")] for name in complete if name not in known}
+
+
 def _by_stage(columns: Sequence[Sequence[GuardrailSpec | None]], stages: int) -> tuple[tuple[GuardrailSpec, ...], ...]:
     return tuple(tuple(spec for column in columns if (spec := column[index]) is not None) for index in range(stages))
 
@@ -155,12 +177,12 @@ def _read(table: Table, name: str, percentages: Sequence[float], limits: Limits)
     elif base == SAMPLE_RATIO:
         made = _sample_ratio(table, common, percentages)
         table.finish()
-        return tuple(spec if p < 100.0 else None for spec, p in zip(made, percentages, strict=True))
+        return tuple(spec if p < _EVERYBODY else None for spec, p in zip(made, percentages, strict=True))
     else:
         made = _rates(table, common, base, _limits(table, base, len(percentages), limits))
     table.finish()
     return tuple(
-        None if is_relative(spec) and percentage >= 100.0 else spec
+        None if is_relative(spec) and percentage >= _EVERYBODY else spec
         for spec, percentage in zip(made, percentages, strict=True)
     )
 
@@ -226,7 +248,7 @@ def _sample_ratio(table: Table, common: dict[str, Any], percentages: Sequence[fl
 
 def _open(percentage: float) -> float:
     """Return a percentage that a specification takes; whatever is changed here is another problem of the plan."""
-    return percentage if 0.0 < percentage < 100.0 else 50.0
+    return percentage if 0.0 < percentage < _EVERYBODY else 50.0
 
 
 def _rates(table: Table, common: dict[str, Any], base: str, limits: Sequence[float]) -> tuple[GuardrailSpec, ...]:

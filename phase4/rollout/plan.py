@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import rfc8785
@@ -18,8 +18,8 @@ from phase4.analysis.observation import OutcomeSet
 from phase4.analysis.specs import GuardrailSpec, MeanGuardrail, QuantileGuardrail, Terms
 from phase4.analysis.verdict import Role, Unit
 from phase4.documents import Table
-from phase4.errors import PlanInvalid
-from phase4.rollout.guardrail_table import GUIDE, Limits, read_guardrails
+from phase4.errors import PlanInvalid, nearest
+from phase4.rollout.guardrail_table import GUIDE, MEASURES, Limits, read_guardrails
 
 SCHEMA = 1
 
@@ -148,6 +148,8 @@ def parse_plan(
     approvals = top.integer("approvals_required", limits.approvals_required, low=1, high=5)
     alpha = top.number("alpha", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
     beta = top.number("beta", 0.05, low=1e-6, high=0.5, what="a probability, 0.000001 to 0.5")
+    measures = top.words("measures", ())
+    limits = replace(limits, measures=limits.measures | _known_measures(top, measures))
     guardrails = read_guardrails(top, [stage.percentage for stage in stages], limits)
     top.finish()
     if not any(problem.startswith("stages") for problem in problems):
@@ -164,6 +166,16 @@ def parse_plan(
         alpha=alpha,
         beta=beta,
     )
+
+
+def _known_measures(top: Table, names: Sequence[str]) -> frozenset[str]:
+    """Return what a file says the application reports."""
+    for place, name in enumerate(names):
+        if name not in MEASURES:
+            close = nearest(name, MEASURES)
+            hint = f'; did you mean "{close}"?' if close else f"; known: {', '.join(MEASURES)}"
+            top.problem(f"measures[{place}]", f'"{name}" is nothing that an application reports{hint}')
+    return frozenset(names) & frozenset(MEASURES)
 
 
 def _read_stage(table: Table) -> Stage:

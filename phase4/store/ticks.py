@@ -113,6 +113,36 @@ def check_fence(store: ControlStore, fence: int) -> None:
         raise FenceLost("another collector has taken over")
 
 
+def measures(store: ControlStore, flag_id: int, since_ms: int) -> frozenset[str]:
+    """Return what applications have reported beside success and error: `latency`, `validation`, names of metrics.
+
+    The flag's own outcomes say it; where it has none, those of all flags.
+
+    Args:
+        store: The control store.
+        flag_id: The flag.
+        since_ms: From when on.
+    """
+    return _measures(store, since_ms, flag_id) or _measures(store, since_ms, None)
+
+
+def _measures(store: ControlStore, since_ms: int, flag_id: int | None) -> frozenset[str]:
+    rows = store.rows(
+        "SELECT max(length(hist) > 0), max(invalid > 0) FROM observation AS o JOIN tick AS t ON t.tick = o.tick"
+        " WHERE t.watermark_ms > ? AND (? IS NULL OR o.flag_id = ?)",
+        *(since_ms, flag_id, flag_id),
+    )
+    has_latency, has_invalid = rows[0]
+    named = store.rows(
+        "SELECT DISTINCT m.key FROM observation AS o JOIN tick AS t ON t.tick = o.tick, json_each(o.metrics) AS m"
+        " WHERE t.watermark_ms > ? AND (? IS NULL OR o.flag_id = ?)",
+        *(since_ms, flag_id, flag_id),
+    )
+    found = {str(row[0]) for row in named}
+    found |= {"latency"} if has_latency else set()
+    return frozenset(found | ({"validation"} if has_invalid else set()))
+
+
 def newest_journal(store: ControlStore) -> int:
     """Return the number of the newest journal event of all plans, 0 for none."""
     return int(store.row("SELECT coalesce(max(seq), 0) FROM journal")[0])

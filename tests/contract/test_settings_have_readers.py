@@ -41,15 +41,16 @@ def flag_after_init(name):
     return seen
 
 
-def plan_made(name, *, guardrails=None):
+def plan_made(name, *, guardrails=None, measures=None):
     def seen(tmp_path, value):
         home = tmp_path / f"home-{value}"
         run(home, *INIT)
         words = ["rollout", "create", FLAG]
-        if guardrails:
+        if guardrails or measures:
             file = tmp_path / "plan.toml"
             stages = 'schema = 1\nstages = [{ percentage = 5, max_duration = "4d" }]\n'
-            file.write_text(stages + guardrails, encoding="utf-8")
+            told = f"measures = {json.dumps(measures or [])}\n"
+            file.write_text(stages + told + (guardrails or ""), encoding="utf-8")
             words += ["--file", str(file)]
         return run(home, *words, **{name: value})[1]["data"]["digest"]
 
@@ -230,6 +231,8 @@ READERS = {
     "ROLLOUT_SUCCESS_THRESHOLD": (plan_made("ROLLOUT_SUCCESS_THRESHOLD"), "0.6", "0.7"),
     "EMERGENCY_DISABLE_THRESHOLD": (plan_made("EMERGENCY_DISABLE_THRESHOLD"), "0.2", "0.3"),
     "VALIDATION_FAILURE_THRESHOLD": (plan_made("VALIDATION_FAILURE_THRESHOLD", guardrails=PLAN), "0.05", "0.1"),
+    "PERFORMANCE_MONITORING": (plan_made("PERFORMANCE_MONITORING", measures=["latency"]), "true", "false"),
+    "PERFORMANCE_IMPACT_THRESHOLD": (plan_made("PERFORMANCE_IMPACT_THRESHOLD", measures=["latency"]), "0.05", "0.1"),
     "ROLLOUT_MAX_PERCENTAGE": (exit_of("ROLLOUT_MAX_PERCENTAGE", "flags", "rollout", FLAG, "50"), "100", "30"),
     "ROLLOUT_APPROVALS_REQUIRED": (plan_made("ROLLOUT_APPROVALS_REQUIRED"), "1", "2"),
     "ALERT_WEBHOOK_URL": (receiver_told, "set", "not set"),

@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-READERS = {"text", "choice", "boolean", "integer", "number", "rate", "numbers", "duration", "moment", "table", "tables"}
-PAGES = {"scenarios": "phase4/sim/scenario.py", "plans": "phase4/rollout/plan.py"}
+READERS = {
+    *("text", "words", "choice", "boolean", "integer", "number", "rate", "numbers", "duration", "moment", "table"),
+    "tables",
+}
+PAGES = {
+    "scenarios": ("phase4/sim/scenario.py",),
+    "plans": ("phase4/rollout/plan.py", "phase4/rollout/guardrail_table.py"),
+}
 
 
-def keys_read(path):
+def keys_read(paths):
     """Return the literal keys that a loader asks its tables for."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    nodes = [node for path in paths for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     return {
         call.args[0].value
         for call in calls

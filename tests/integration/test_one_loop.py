@@ -30,6 +30,9 @@ limit = [0.02, 0.02, 0.02]
 [guardrails.error_ratio]
 [guardrails.emergency]
 limit = 0.05
+[guardrails.latency_p95]
+[guardrails.latency_mean]
+[guardrails.sample_ratio]
 """
 REQUESTS = '[guardrails.error_rate]\nlimit = 0.02\nunit = "request"\n'
 SCENARIO = f"""
@@ -76,7 +79,7 @@ def scenario(tmp_path):
     return scenarios.load(tmp_path / "s.toml")
 
 
-def drive(live, scenario, rate, *, crash_every=None):
+def drive(live, scenario, rate, *, crash_every=None, slower=lambda _state: 1.0):
     """Start the plan and do rounds until it ends; approve one round after it is asked for."""
     wanted = parse_plan(tomllib.loads(PLAN), flag_key=CHECKOUT, plan_id=f"{CHECKOUT}.1", source="plan.toml")
     row = add_plan(live.store, wanted)
@@ -86,7 +89,7 @@ def drive(live, scenario, rate, *, crash_every=None):
         state = rollouts.state_of(live.store, row.plan_id)
         if state.ended_ms is not None:
             return row
-        live.traffic(400, treatment=rate(state))
+        live.traffic(400, treatment=rate(state), slower=slower(state))
         if crash_every and number % crash_every == 0:
             live.collector._forget()  # what a killed process loses: its memory
         live.round()
@@ -118,15 +121,37 @@ def broken_in_stage_two(state):
     return 0.08 if state.stage == 1 else 0.001
 
 
+def alike(_state):
+    return 1.0
+
+
+def slow_in_stage_two(state):
+    return 1.6 if state.stage == 1 else 1.0
+
+
 @pytest.mark.parametrize("crash_every", [None, 3])
-@pytest.mark.parametrize(("rate", "kinds"), [(healthy, "completed"), (broken_in_stage_two, "rolled_back")])
-def test_the_collector_and_the_simulator_write_the_same_journal(live, scenario, rate, kinds, crash_every):
-    row = drive(live, scenario, rate, crash_every=crash_every)
+@pytest.mark.parametrize(
+    ("rate", "slower", "kinds"),
+    [
+        (healthy, alike, "completed"),
+        (broken_in_stage_two, alike, "rolled_back"),
+        (healthy, slow_in_stage_two, "rolled_back"),
+    ],
+)
+def test_the_collector_and_the_simulator_write_the_same_journal(live, scenario, rate, slower, kinds, crash_every):
+    row = drive(live, scenario, rate, crash_every=crash_every, slower=slower)
     recorded = rollouts.events_of(live.store, row.plan_id)
     assert recorded[-1].kind == kinds
     assert [rollouts.canonical_event(event) for event in rehearsed(live, scenario, row)] == [
         rollouts.canonical_event(event) for event in recorded
     ]
+
+
+def test_a_slow_rollout_is_rolled_back_by_the_guardrail_on_p95(live, scenario):
+    row = drive(live, scenario, healthy, slower=slow_in_stage_two)
+    last = rollouts.events_of(live.store, row.plan_id)[-1]
+    assert isinstance(last, RolledBack)
+    assert (last.guardrail, last.is_emergency) == ("latency_p95", False)
 
 
 def test_the_broken_rollout_names_its_guardrail_and_holds_the_flag(live, scenario):

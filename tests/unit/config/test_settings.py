@@ -13,7 +13,7 @@ from phase4.config.settings import ENVIRONMENTS, PENDING_READERS, SETTINGS, Sett
 from phase4.errors import SettingInvalid
 
 HOME = {"HOME": "/home/ada"}
-PARTS = {"guardrails", "hooks", "consensus", "validation", "dashboard"}
+PARTS = {"hooks", "consensus", "validation", "dashboard"}
 READ_NOW = {
     *("MONITORING_INTERVAL_MS", "MONITORING_COVERAGE_TARGET", "MEMORY_THRESHOLD_MB", "CPU_THRESHOLD_PERCENT"),
     *("RESPONSE_TIME_THRESHOLD_MS", "RETENTION_RAW_DAYS", "RETENTION_R10_DAYS", "RETENTION_H1_DAYS"),
@@ -27,6 +27,7 @@ READ_NOW = {
     "BYZANTINE_ROLLOUT_PERCENTAGE",
     "HOOK_ROLLOUT_PERCENTAGE",
     "MONITORING_ENABLED",
+    *("PERFORMANCE_MONITORING", "PERFORMANCE_IMPACT_THRESHOLD"),
     "ROLLOUT_AUTO_PROGRESS",
     "ROLLOUT_ERROR_THRESHOLD",
     "ROLLOUT_SUCCESS_THRESHOLD",

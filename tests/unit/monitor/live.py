@@ -22,6 +22,7 @@ class Live:
         self.collector = Collector(store, self.settings, holder="test")
         self.writer = SpoolWriter(store.home, clock.now)
         self.random = np.random.default_rng(seed)
+        self.latency = np.random.default_rng(seed + 1)
         self.users = 0
 
     def emit(self, arm, outcome, *, unit=None, t_ms=None, entry=None, flag_key=CHECKOUT, latency_ms=5.0):
@@ -36,16 +37,17 @@ class Live:
         latency = NO_LATENCY if outcome == "exposure" else latency_ms
         assert self.writer.emit(at, unit, flag.version, latency, flag.id, number, 1, arm, 4, code)
 
-    def traffic(self, users, *, treatment, control=0.001, flag_key=CHECKOUT):
+    def traffic(self, users, *, treatment, control=0.001, flag_key=CHECKOUT, slower=1.0):
         """Write one request of so many new users in each arm, spread over the coming interval."""
         flag = self.store.flag(flag_key)
         for arm, rate in ((2, treatment), (1, control)):
             failed = self.random.random(users) < rate
             at = np.sort(self.random.integers(0, self.interval_ms, users)) + self.clock.now()
-            for t_ms, is_failed in zip(at.tolist(), failed.tolist(), strict=True):
+            took = 5.0 * self.latency.lognormal(0.0, 0.5, users) * (slower if arm == 2 else 1.0)
+            for t_ms, is_failed, took_ms in zip(at.tolist(), failed.tolist(), took.tolist(), strict=True):
                 self.users += 1
                 code = Outcome.ERROR if is_failed else Outcome.OK
-                row = (t_ms, self.users, flag.version, 5.0, flag.id, flag.entry, 1, arm, 4, code)
+                row = (t_ms, self.users, flag.version, took_ms, flag.id, flag.entry, 1, arm, 4, code)
                 assert self.writer.emit(*row)
 
     def round(self, *, after=None):

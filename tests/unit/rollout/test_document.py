@@ -5,7 +5,14 @@ from importlib import resources
 
 import pytest
 
-from phase4.analysis.specs import RateGuardrail, RatioGuardrail, ThresholdGuardrail
+from phase4.analysis.specs import (
+    MeanGuardrail,
+    QuantileGuardrail,
+    RateGuardrail,
+    RatioGuardrail,
+    SampleRatioGuardrail,
+    ThresholdGuardrail,
+)
 from phase4.analysis.verdict import Role, Unit
 from phase4.errors import PlanInvalid
 from phase4.rollout.document import from_json, to_json
@@ -23,6 +30,9 @@ def of_every_kind():
         RateGuardrail(name="a", limit=0.01, role=Role.OBSERVE, unit=Unit.REQUEST, min_units=7),
         RatioGuardrail(name="b", max_ratio=1.2, prove=True),
         ThresholdGuardrail(name="c", limit=0.5, window=None, emergency=True),
+        QuantileGuardrail(name="d", quantile=0.99, margin=0.1, unit=Unit.REQUEST),
+        MeanGuardrail(name="e", measure="cpu_ms", prove=True),
+        SampleRatioGuardrail(percentage=12.5),
     )
     return plan(guardrails=(specs,) * 3, auto=False, approvals_required=2, first_entry=4)
 
