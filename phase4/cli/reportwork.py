@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phase4 import __version__
+from phase4.cli import answering
 from phase4.cli.console import Console, percent
 from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
@@ -71,7 +72,7 @@ def _flag(store: ControlStore, flag: FlagRow, interval_ms: int) -> dict[str, Any
         "entry": flag.entry,
         "plan": None if row is None else row.plan_id,
         "arms": {name: arm.to_json() for name, arm in arms.items()},
-        "guardrails": [] if judge is None else [answers.to_json(each) for each in judge.assessments()],
+        "guardrails": [] if judge is None else [answers.to_json(each) for each in judge.explained()],
     }
 
 
@@ -86,12 +87,8 @@ def _print(console: Console, flag: Mapping[str, Any]) -> None:
             f"  errors {_rate(arm['error_rate'])}  success {_rate(arm['success_rate'])}"
             f"  invalid {_rate(arm['invalid_rate'])}  p95 {latency}"
         )
-    for answer in flag["guardrails"]:
-        value = "-" if answer["estimate"] is None else f"{answer['estimate']:.4g}"
-        console.line(
-            f"  {answer['guardrail']:<20} {answer['role']:<8} {answer['verdict']:<13} {answer['reason']:<11}"
-            f" {value:>8}  n {answer['units']:,}"
-        )
+    for line in answering.answer_lines(flag["guardrails"]):
+        console.line(f"  {line}")
 
 
 def _count(value: int) -> str:

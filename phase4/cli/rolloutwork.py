@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phase4 import clock
-from phase4.cli import order
+from phase4.cli import answering, order
 from phase4.cli.console import Console
 from phase4.cli.order import with_store
 from phase4.cli.settings import settings_of
@@ -224,11 +224,12 @@ def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool,
     for row in _alpha(plan):
         needed = "no error control" if row["alpha"] is None else f"alpha {row['alpha']:.3g}, E {1 / row['alpha']:.0f}"
         console.line(f"  {row['stage']:<8} {row['guardrail']:<20} {row['role']:<8} {needed}")
+    for why in dict.fromkeys(missing.values()):
+        names = ", ".join(name for name, reason in missing.items() if reason == why)
+        console.line(f"  without {names}: {why} in {show(RECENT_MS)}; `measures` in a plan file changes that")
     console.line(
         f"  A healthy feature is rolled back by these rules with probability at most {spent:.1%} over the plan."
     )
-    for name, why in missing.items():
-        console.line(f"  Left out: {name}, {why} in {show(RECENT_MS)}; `measures` in a plan file adds it.")
     console.line(f"Next: phase4 rollout start {plan_id}")
 
 
@@ -285,14 +286,8 @@ def _said(plan: RolloutPlan, state: RolloutState, said: Sequence[dict[str, Any]]
         return []
     watched = f"{show(said[0]['active_ms'])} of {show(plan.stages[state.stage].active_min)}"
     lines = [f"  watched {watched}; {answers.summary(said)}"]
-    for answer in said:
-        value = "-" if answer["estimate"] is None else f"{answer['estimate']:.4g}"
-        evidence = "" if answer["e_value"] is None else f"  E {answer['e_value']:.3g} of {1 / answer['alpha']:.0f}"
-        lines.append(
-            f"  {answer['guardrail']:<20} {answer['role']:<7} {answer['verdict']:<13} {answer['reason']:<10}"
-            f" {value:>8}  n {answer['units']:,}{evidence}"
-        )
-    return lines
+    lines += [f"  {line}" for line in answering.answer_lines(said)]
+    return [*lines, *answering.hold_lines(said)]
 
 
 def _waits_for(plan: RolloutPlan, state: RolloutState, elapsed: int | None) -> str:

@@ -23,6 +23,7 @@ from phase4.monitor.judging import PlanJudge
 from phase4.monitor.lease import Lease
 from phase4.monitor.settings import MonitorSettings
 from phase4.monitor.standing import ACTOR, Standing
+from phase4.rollout import holds
 from phase4.rollout.controller import RolloutController
 from phase4.rollout.events import Event
 from phase4.rollout.state import RolloutState
@@ -445,7 +446,9 @@ class _Work:
                 state = rollouts.state_of(self._store, plan_id)
                 seen = judge.observe(state)
                 if seen is not None:
-                    answers.keep(change, plan_id, state.entry, tick, judge.assessments(), active_ms=seen.active_ms)
+                    said = judge.explained()
+                    entry = answers.Entry(plan_id, state.entry, seen.active_ms)
+                    answers.keep(change, entry, tick, said, holds.of(judge.plan, state.stage, said))
             return {}
 
         self._store.execute("answers", {}, work, actor=ACTOR, request_id=new_id())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from phase4.analysis.explain import Explanation
 from phase4.analysis.observation import Observation
 from phase4.analysis.verdict import Assessment
 from phase4.flags.bucketing import Arm
@@ -16,6 +17,9 @@ from phase4.store import rollouts, ticks
 from phase4.store.control import ControlStore, PlanRow
 from phase4.store.ticks import Tick
 from phase4.store.units import Key
+
+Followed = dict[int, tuple[int, tuple[Explanation, ...]]]
+"""Stage entry -> (stage, its guardrails' answers at the entry's last tick)."""
 
 
 class PlanJudge:
@@ -33,22 +37,26 @@ class PlanJudge:
         return made
 
     @classmethod
-    def followed(
-        cls, store: ControlStore, row: PlanRow, *, interval_ms: int
-    ) -> tuple[PlanJudge, dict[int, tuple[int, tuple[Assessment, ...]]]]:
+    def followed(cls, store: ControlStore, row: PlanRow, *, interval_ms: int) -> tuple[PlanJudge, Followed]:
         """Return the judge of a plan, and entry -> (stage, its guardrails' answers at the entry's last tick)."""
         made = cls(rollouts.plan_of(row), interval_ms=interval_ms)
-        answers: dict[int, tuple[int, tuple[Assessment, ...]]] = {}
+        answers: Followed = {}
         recorded = rollouts.numbered_events(store, row.plan_id)
         begin = next((event.at_ms for _, event in recorded if isinstance(event, StageEntered)), None)
         if begin is None:
             return made, answers
         closed = ticks.closed_since(store, begin)
         seen = ticks.observations(store, row.flag_id, from_tick=closed[0].tick) if closed else {}
+        last: RolloutState | None = None
         for tick, state in _with_states(closed, recorded):
+            if state.ended_ms is not None or state.stage < 0:
+                continue
+            if last is not None and state.entry != last.entry:
+                answers[last.entry] = last.stage, made.explained()
             made.see(state, tick, seen.get(tick.tick, []))
-            if state.ended_ms is None and state.stage >= 0:
-                answers[state.entry] = state.stage, made.assessments()
+            last = state
+        if last is not None:
+            answers[last.entry] = last.stage, made.explained()
         return made, answers
 
     def see(self, state: RolloutState, tick: Tick, rows: Iterable[Observation]) -> None:
@@ -85,6 +93,10 @@ class PlanJudge:
     def assessments(self) -> tuple[Assessment, ...]:
         """Return every guardrail's answer at the newest tick."""
         return self._judge.assessments()
+
+    def explained(self) -> tuple[Explanation, ...]:
+        """Return every guardrail's answer at the newest tick with what it rests on."""
+        return self._judge.explained()
 
 
 def _with_states(closed: Sequence[Tick], recorded: Sequence[tuple[int, Event]]) -> Iterable[tuple[Tick, RolloutState]]:

@@ -15,7 +15,7 @@ from phase4.analysis.verdict import Assessment
 from phase4.monitor import coverage as coverages
 from phase4.monitor import criteria, statistics
 from phase4.monitor.criteria import Judged
-from phase4.monitor.judging import PlanJudge
+from phase4.monitor.judging import Followed, PlanJudge
 from phase4.monitor.settings import MonitorSettings
 from phase4.rollout import events
 from phase4.rollout.events import Event, RolledBack, StageEntered
@@ -49,7 +49,7 @@ def make(store: ControlStore, settings: Mapping[str, Any], monitor: MonitorSetti
         interval_ms=monitor.interval_ms,
         from_ms=store.row("SELECT min(at_ms) FROM journal")[0],
     )
-    judged = [Judged(plan=rollouts.plan_of(row), stages=tuple(followed[row.plan_id].values())) for row in store.plans()]
+    judged = [Judged(plan=rollouts.plan_of(row), stages=_answers(followed[row.plan_id])) for row in store.plans()]
     checks = criteria.all_of(store, judged, seen, target=monitor.coverage_target, until_ms=until)
     size, peaks = store.row("SELECT size, peaks FROM audit_tree")
     return {
@@ -99,9 +99,7 @@ def _flag(store: ControlStore, flag_key: str) -> dict[str, Any]:
     }
 
 
-def _rollout(
-    store: ControlStore, row: PlanRow, followed: Mapping[int, tuple[int, tuple[Assessment, ...]]]
-) -> dict[str, Any]:
+def _rollout(store: ControlStore, row: PlanRow, followed: Followed) -> dict[str, Any]:
     plan, happened = rollouts.plan_of(row), rollouts.events_of(store, row.plan_id)
     state = rollouts.state_of(store, row.plan_id)
     return {
@@ -120,10 +118,14 @@ def _rollout(
     }
 
 
+def _answers(followed: Followed) -> tuple[tuple[int, tuple[Assessment, ...]], ...]:
+    return tuple((stage, tuple(each.answer for each in said)) for stage, said in followed.values())
+
+
 def _stages(
     plan: RolloutPlan,
     happened: Sequence[Event],
-    followed: Mapping[int, tuple[int, tuple[Assessment, ...]]],
+    followed: Followed,
     ended_ms: int | None,
 ) -> list[dict[str, Any]]:
     entered = [event for event in happened if isinstance(event, StageEntered)]

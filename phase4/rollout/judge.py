@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from phase4.analysis import guardrails
+from phase4.analysis.explain import Explanation, explain
 from phase4.analysis.guardrails import GuardrailState
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import GuardrailSpec, Terms
@@ -88,6 +89,15 @@ class Judge:
         return tuple(
             guardrails.assess(spec, terms, state, self._tick, is_skewed=is_skewed)
             for spec, terms, state in zip(self._specs, self._terms, self._states, strict=True)
+        )
+
+    def explained(self) -> tuple[Explanation, ...]:
+        """Return every guardrail's answer at the newest tick with what it rests on; empty before any."""
+        return tuple(
+            explain(spec, terms, state, answer)
+            for spec, terms, state, answer in zip(
+                self._specs, self._terms, self._states, self.assessments(), strict=False
+            )
         )
 
     def _begin(self, state: RolloutState) -> None:

@@ -8,17 +8,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from phase4.analysis.verdict import Assessment
+from phase4.analysis.explain import Explanation
+from phase4.rollout.holds import Hold
 from phase4.store.control import Change, ControlStore, canonical
 
 _LARGEST = 700.0
 """Of a natural logarithm whose exponential is a float."""
 
 
-def to_json(answer: Assessment) -> dict[str, Any]:
+class Entry(NamedTuple):
+    """A plan's stage entry."""
+
+    plan_id: str
+    entry: int
+    active_ms: int
+    """Watched time with data since it began."""
+
+
+def to_json(said: Explanation) -> dict[str, Any]:
     """Return a guardrail's answer as plain values; what is not defined is None."""
+    answer = said.answer
     return {
         "guardrail": answer.guardrail,
         "role": str(answer.role),
@@ -26,32 +37,59 @@ def to_json(answer: Assessment) -> dict[str, Any]:
         "verdict": str(answer.verdict),
         "reason": str(answer.reason),
         "estimate": _finite(answer.estimate),
-        "e_value": None if math.isnan(answer.log_e_fail) else _finite(math.exp(min(answer.log_e_fail, _LARGEST))),
+        "lower": _finite(said.lower),
+        "upper": _finite(said.upper),
+        "is_approximate": said.is_approximate,
+        "limit": said.limit,
+        "e_value": _e(answer.log_e_fail),
+        "e_needed": said.e_needed,
+        "e_pass": None if answer.log_e_pass is None else _e(answer.log_e_pass),
+        "e_pass_needed": said.pass_needed,
+        "changes": said.changes,
         "p_value": _finite(answer.p_value),
-        "alpha": answer.alpha,
+        "alpha": None if math.isnan(answer.log_e_fail) else answer.alpha,
+        "beta": answer.beta,
         "units": answer.units,
         "units_control": answer.units_control,
     }
 
 
-def keep(change: Change, plan_id: str, entry: int, tick: int, answers: Iterable[Assessment], *, active_ms: int) -> None:
+def keep(change: Change, at: Entry, tick: int, answers: Iterable[Explanation], holds: Iterable[Hold]) -> None:
     """Keep the answers of one stage entry in place of older ones, in this transaction.
 
     Args:
         change: The transaction.
-        plan_id: The plan.
-        entry: Its stage entry.
+        at: The plan's stage entry.
         tick: The tick they rest on.
         answers: One for each guardrail.
-        active_ms: Watched time with data since the entry.
+        holds: What keeps the stage from being left.
     """
-    for place, answer in enumerate(answers):
-        body = canonical({**to_json(answer), "active_ms": active_ms, "place": place})
+    before = {each["guardrail"]: each for each in kept(change.store, at.plan_id, at.entry)}
+    by_name = {hold.guardrail: hold for hold in holds}
+    for place, said in enumerate(answers):
+        answer, hold = said.answer, by_name.get(said.answer.guardrail)
+        told = {
+            **to_json(said),
+            "active_ms": at.active_ms,
+            "place": place,
+            "cause": None if hold is None else hold.cause,
+            "ends_with": None if hold is None else hold.ends_with,
+        }
+        told |= _since(before.get(answer.guardrail), told, tick, change.now_ms)
+        body = canonical(told)
         change.write(
             "INSERT INTO guardrail_state VALUES (?, ?, ?, ?, '{}', ?) ON CONFLICT(plan_id, entry, guardrail)"
             " DO UPDATE SET tick = excluded.tick, assessment = excluded.assessment",
-            *(plan_id, entry, answer.guardrail, tick, body),
+            *(at.plan_id, at.entry, answer.guardrail, tick, body),
         )
+
+
+def _since(before: dict[str, Any] | None, now: dict[str, Any], tick: int, now_ms: int) -> dict[str, Any]:
+    """Return since when a guardrail has said what it says now."""
+    is_same = before is not None and all(before[name] == now[name] for name in ("verdict", "reason"))
+    if before is not None and is_same and "since_tick" in before:
+        return {"since_tick": before["since_tick"], "since_ms": before["since_ms"]}
+    return {"since_tick": tick, "since_ms": now_ms}
 
 
 def kept(store: ControlStore, plan_id: str, entry: int) -> list[dict[str, Any]]:
@@ -70,6 +108,10 @@ def summary(answers: Iterable[dict[str, Any]]) -> str:
     verdicts = [answer["verdict"] for answer in answers]
     order = ("FAIL", "PASS", "INCONCLUSIVE", "NO_DATA")
     return " ".join(f"{verdicts.count(each)} {each}" for each in order if each in verdicts)
+
+
+def _e(log_e: float) -> float | None:
+    return None if math.isnan(log_e) else _finite(math.exp(min(log_e, _LARGEST)))
 
 
 def _finite(value: float) -> float | None:

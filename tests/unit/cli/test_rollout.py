@@ -110,7 +110,7 @@ def test_creating_starts_nothing(pending):
 
 def test_a_new_plan_in_json_has_known_keys(lab):
     data = lab.done(f"rollout create {FLAG} --json").data
-    assert set(data) == {"plan", "made", "digest", "stages", "alpha", "planning"}
+    assert set(data) == {"plan", "made", "digest", "stages", "alpha", "left_out", "planning"}
     assert (data["plan"], data["made"], data["planning"]) == (PLAN, True, None)
     assert data["stages"][2] == {
         "name": "Week 6",

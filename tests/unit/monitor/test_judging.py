@@ -79,7 +79,7 @@ def test_every_entry_ends_with_what_its_guardrails_said_last(live, row):
     rounds(live, 9)
     found = followed(live, row)
     assert {entry: stage for entry, (stage, _) in found.items()} == {1: 0, 2: 1}
-    assert {answer.verdict for answer in found[1][1]} == {Verdict.PASS}
+    assert {said.answer.verdict for said in found[1][1]} == {Verdict.PASS}
 
 
 def test_a_plan_that_was_rolled_back_ends_with_the_failure(live, row):
@@ -87,7 +87,7 @@ def test_a_plan_that_was_rolled_back_ends_with_the_failure(live, row):
     rounds(live, 1)
     rounds(live, 3, treatment=0.6)
     answers = followed(live, row)[1][1]
-    assert Verdict.FAIL in {answer.verdict for answer in answers}
+    assert Verdict.FAIL in {said.answer.verdict for said in answers}
     assert live.store.plan(PLAN_ID).ended_ms is not None
 
 
