@@ -11,6 +11,8 @@ import hashlib
 
 import numpy as np
 
+Generator = np.random.Generator
+"""What `stream` returns, for the signatures of those that draw."""
 STREAMS = (
     "population",
     "assignment",

@@ -63,7 +63,7 @@ def _world(scenario: Scenario, world: World) -> list[str]:
             f" {window.rows * window.copies:,} outcomes, {percent(bad)} of them bad."
         )
     elif isinstance(world.traffic, Counts):
-        lines.append(f"    Synthetic counts, {percent(world.traffic.error_rate)} errors.")
+        lines.append(f"    Synthetic counts, {_errors(world.traffic)}.")
     for fault in world.faults:
         lasting = f" for {durations.show(fault.for_ms)}" if fault.for_ms is not None else ""
         begin = durations.show(fault.at_ms) if fault.at_ms else "the start"
@@ -72,6 +72,17 @@ def _world(scenario: Scenario, world: World) -> list[str]:
             f" {percent(fault.add)} of the fine outcomes of {fault.arm} fail ({fault.shape})."
         )
     return lines
+
+
+def _errors(traffic: Counts) -> str:
+    population = traffic.population
+    if population is None:
+        return f"{percent(traffic.error_rate)} errors"
+    classes = [
+        f"{size:,} {one.name}, {percent(one.rate(traffic.error_rate))} errors"
+        for one, size in zip(population.classes, population.class_sizes.tolist(), strict=True)
+    ]
+    return f"{population.users:,} users: {'; '.join(classes)}"
 
 
 def _policy(scenario: Scenario, policy: Policy) -> list[str]:

@@ -20,6 +20,7 @@ from phase4.errors import PlanInvalid, RecordingInvalid, ScenarioInvalid, neares
 from phase4.rollout.plan import RolloutPlan, parse_plan
 from phase4.sim import recording as recordings
 from phase4.sim.faults import Fault, FaultArm, FaultShape
+from phase4.sim.population import EVERYBODY, Activity, Equal, Lognormal, Pareto, Population, UserClass
 from phase4.sim.recording import Columns, Recording
 from phase4.sim.shapes import Constant, Diurnal, Shape
 
@@ -27,6 +28,7 @@ SCHEMA = 1
 DEFAULT_PLAN = "default"
 """Name that stands for the guide's plan, which ships with the package."""
 MAX_TICKS = 2_000_000
+MAX_USERS = 10_000_000
 FIGURES = (
     "false_rollback",
     "caught",
@@ -53,10 +55,12 @@ class Replay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Synthetic traffic: requests by a shape, each failing with the same probability."""
+    """Synthetic traffic: requests by a shape, failing with one probability, or with that of their users' class."""
 
     shape: Shape
     error_rate: float
+    population: Population | None = None
+    """Who makes the requests; None = there are no users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,13 +279,16 @@ class _Reader:
         traffic: Replay | Counts | None
         if kind == "replay":
             traffic = self._replay(shape, scale)
-            if top.has("baseline"):
-                top.problem("baseline", "a replayed recording brings its own outcomes; leave this table out")
+            for key, what in (("baseline", "outcomes"), ("population", "users")):
+                if top.has(key):
+                    top.problem(key, f"a replayed recording brings its own {what}; leave this table out")
         else:
             baseline = top.table("baseline")
-            error_rate = baseline.rate("error_rate")
+            error_rate = float(baseline.rate("error_rate"))
             baseline.finish()
-            traffic = Counts(shape=_rate_shape(shape, kind, scale), error_rate=float(error_rate))
+            population = _population(top, None)
+            _check_rates(baseline, population, error_rate)
+            traffic = Counts(shape=_rate_shape(shape, kind, scale), error_rate=error_rate, population=population)
         shape.finish()
         table.finish()
         return traffic
@@ -350,8 +357,11 @@ class _Reader:
         if isinstance(traffic, Replay):
             traffic = replace(traffic, scale=table.integer("scale", traffic.scale, low=1, high=10_000))
         elif isinstance(traffic, Counts):
-            rate = table.number("error_rate", traffic.error_rate, low=0.0, high=1.0, what="a rate, 0 to 1")
-            traffic = replace(traffic, error_rate=float(rate))
+            rate = float(table.rate("error_rate", traffic.error_rate))
+            population = _population(table, traffic.population)
+            if table.has("error_rate") or table.has("population"):  # else said of the scenario's own
+                _check_rates(table, population, rate)
+            traffic = replace(traffic, error_rate=rate, population=population)
         faults = (base.faults if base else ()) + self._faults(table, duration_ms)
         if base is not None:
             table.finish()
@@ -436,7 +446,7 @@ class _Reader:
         return run, tuple(cells)
 
     def _check_together(self, scenario: Scenario) -> None:
-        """Check what only the whole scenario shows: days the recording has, users that synthetic counts have not."""
+        """Check what only the whole scenario shows: days that the recording has, users that a policy counts."""
         for index, world in enumerate(scenario.worlds):
             place = f"world[{index}].start" if len(scenario.worlds) > 1 else "run.start"
             if isinstance(world.traffic, Replay):
@@ -449,10 +459,12 @@ class _Reader:
                         f"{place}: the recording has {iso(first)} to {iso(last)}; a run from {iso(world.start_ms)}"
                         f" of {durations.show(scenario.duration_ms)} goes beyond it"
                     )
-        if scenario.mode == "counts" and scenario.outcome_sets:
+        nobody = [w for w in scenario.worlds if isinstance(w.traffic, Counts) and w.traffic.population is None]
+        if nobody and scenario.outcome_sets:
             users = [p.name for p in scenario.policies if p.plan.outcome_sets]
             self._problems.append(
-                f'policy: {", ".join(users)}: synthetic counts have no users; give each guardrail unit = "request"'
+                f"policy: {', '.join(users)}: synthetic counts without [population] have no users; add that table,"
+                ' or give each guardrail unit = "request"'
             )
 
 
@@ -464,6 +476,77 @@ def _rate_shape(shape: Table, kind: str, scale: int) -> Shape:
     return Diurnal(rate=rate, swing=swing, peak_ms=shape.duration("peak", 14 * durations.HOUR_MS))
 
 
+def _population(parent: Table, base: Population | None) -> Population | None:
+    """Return the population of a `[population]` table; what it leaves out is that of `base`."""
+    if not parent.has("population"):
+        return base
+    table = parent.table("population")
+    if base is None:
+        users = table.integer("users", low=1, high=MAX_USERS)
+        base = Population(users=users)
+    else:
+        users = table.integer("users", base.users, low=1, high=MAX_USERS)
+    activity = _activity(table) if table.has("activity") else base.activity
+    classes = _classes(table) if table.has("classes") else base.classes
+    table.finish()
+    population = Population(users=users, activity=activity, classes=classes)
+    for index, size in enumerate(population.class_sizes):
+        if size == 0 and 0.0 < classes[index].share <= 1.0:
+            table.problem(f"classes[{index}].share", f"is nobody of {users:,} users: {classes[index].share:g}")
+    return population
+
+
+def _activity(population: Table) -> Activity:
+    table = population.table("activity")
+    dist = table.choice("dist", ["equal", "pareto", "lognormal"])
+    activity: Activity = Equal()
+    if dist == "pareto":
+        activity = Pareto(alpha=float(table.number("alpha", low=1.01, high=100.0, what="an exponent, 1.01 to 100")))
+    elif dist == "lognormal":
+        activity = Lognormal(sigma=float(table.number("sigma", low=0.01, high=5.0, what="a spread, 0.01 to 5")))
+    table.finish()
+    return activity
+
+
+def _classes(population: Table) -> tuple[UserClass, ...]:
+    known = len(population.problems)
+    classes = []
+    for table in population.tables("classes"):
+        rate = table.rate("error_rate", None)
+        if rate is not None and table.has("error_rate_factor"):
+            table.problem("error_rate_factor", "a class has this or error_rate, not both")
+        classes.append(
+            UserClass(
+                name=table.text("name"),
+                share=float(table.number("share", low=1e-9, high=1.0, what="a share of the users, above 0, at most 1")),
+                error_rate=None if rate is None else float(rate),
+                error_rate_factor=float(
+                    table.number("error_rate_factor", 1.0, low=0.0, high=1e6, what="a factor, at least 0")
+                ),
+            )
+        )
+        table.finish()
+    names = [one.name for one in classes]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            population.problem("classes", f'two are called "{name}"')
+    total = sum(one.share for one in classes)
+    if len(population.problems) == known and abs(total - 1.0) > 1e-9:
+        population.problem("classes", f"their shares add up to 1: {total:g}")
+    # a mistake in a share is reported once: with shares that mean nothing, nothing else is said about them
+    return tuple(classes) if len(population.problems) == known else EVERYBODY
+
+
+def _check_rates(table: Table, population: Population | None, error_rate: float) -> None:
+    """Note which class would fail more than always in a world of that error rate."""
+    for one in population.classes if population is not None else ():
+        if one.rate(error_rate) > 1.0:
+            text = (
+                f'class "{one.name}" fails {one.error_rate_factor:g} times as often as {error_rate:g}: that is above 1'
+            )
+            table.problem("error_rate", text)
+
+
 def _canonical(scenario: Scenario) -> dict[str, Any]:
     def world(w: World) -> dict[str, Any]:
         traffic = asdict(w.traffic)
@@ -472,6 +555,10 @@ def _canonical(scenario: Scenario) -> dict[str, Any]:
         traffic["kind"] = type(w.traffic).__name__
         if isinstance(w.traffic, Counts):
             traffic["shape"]["kind"] = type(w.traffic.shape).__name__
+            if w.traffic.population is None:  # as it was before there were populations
+                del traffic["population"]
+            else:
+                traffic["population"]["activity"]["kind"] = type(w.traffic.population.activity).__name__
         return {"name": w.name, "start_ms": w.start_ms, "traffic": traffic, "faults": [asdict(f) for f in w.faults]}
 
     body: dict[str, Any] = {

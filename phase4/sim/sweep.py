@@ -22,6 +22,7 @@ from phase4.sim.outcome import Outcome
 from phase4.sim.replay import ReplaySource, ReplayWindow
 from phase4.sim.scenario import Counts, Policy, Scenario, World
 from phase4.sim.traffic import Source
+from phase4.sim.users import UsersSource
 from phase4.sim.world import Run, RunRecord
 
 CHUNK = 4
@@ -103,6 +104,8 @@ def sweep(
 def source_of(scenario: Scenario, world: World, *, seed: int, replicate: int) -> Source:
     """Return the traffic of one replicate of one world."""
     if isinstance(world.traffic, Counts):
+        if world.traffic.population is not None:
+            return UsersSource(scenario, world, seed=seed, replicate=replicate)
         return CountsSource(scenario, world, seed=seed, replicate=replicate)
     return ReplaySource(window_of(scenario, world), seed=seed, replicate=replicate)
 

@@ -8,7 +8,7 @@ from phase4.sim import archive, scenario, sweep
 from phase4.sim.expect import check_cells, check_run
 
 SIMS = sorted((Path(__file__).parents[2] / "sims").glob("*.toml"))
-REPLICATES = {"first-run": 20, "synthetic": 4}
+REPLICATES = {"first-run": 20, "healthy-users": 10, "synthetic": 4}
 
 
 @pytest.mark.parametrize("path", SIMS, ids=lambda path: path.stem)

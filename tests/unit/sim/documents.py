@@ -40,7 +40,17 @@ COUNTS = {
     "policy": [{"name": "one", "about": "a rule", "plan": "plan.toml"}],
     "world": [
         {"name": "two", "about": "a world", "start": "2026-11-24T00:00:00Z", "error_rate": 0.002, "fault": FAULTS},
-        {"name": "three"},
+        {
+            "name": "three",
+            "population": {
+                "users": 2000,
+                "activity": {"dist": "pareto", "alpha": 2.5},
+                "classes": [
+                    {"name": "most", "share": 0.75, "error_rate_factor": 0.5},
+                    {"name": "few", "share": 0.25, "error_rate": 0.1},
+                ],
+            },
+        },
     ],
 }
 REPLAY = {

@@ -9,6 +9,7 @@ from phase4.analysis.observation import OutcomeSet
 from phase4.durations import DAY_MS, HOUR_MS
 from phase4.errors import ScenarioInvalid
 from phase4.sim.faults import FaultArm, FaultShape
+from phase4.sim.population import Pareto, Population
 from phase4.sim.scenario import FIGURES, Counts, Replay, load, recording_of
 from phase4.sim.shapes import Constant, Diurnal
 from tests.unit.sim.documents import COUNTS, REPLAY, SCENARIOS, changed, paths_of, renamed, without, write, written
@@ -59,7 +60,7 @@ def test_names_and_texts_are_kept(counts):
 
 def test_synthetic_traffic_is_a_shape_and_an_error_rate(counts):
     shape = Diurnal(rate=40.0, swing=0.5, peak_ms=14 * HOUR_MS)
-    assert counts.worlds[1].traffic == Counts(shape=shape, error_rate=0.003)
+    assert counts.worlds[0].traffic == Counts(shape=shape, error_rate=0.002)
     assert counts.mode == "counts"
 
 
@@ -393,11 +394,72 @@ def test_a_plan_that_is_no_text_is_refused(tmp_path):
     assert problems(tmp_path, WITHOUT_EXPECT) == ["policy[0].plan: plan.toml: is no UTF-8 text"]
 
 
-def test_synthetic_counts_have_no_users(tmp_path):
+def test_synthetic_counts_without_a_population_have_no_users(tmp_path):
     document = changed(COUNTS, ("policy", 0, "plan"), "users.toml")
     assert problems(tmp_path, document) == [
-        'policy: one: synthetic counts have no users; give each guardrail unit = "request"'
+        (
+            "policy: one: synthetic counts without [population] have no users; add that table,"
+            ' or give each guardrail unit = "request"'
+        )
     ]
+    assert load(write(tmp_path, {**document, "population": {"users": 1000}})).outcome_sets
+
+
+def test_a_population_is_that_of_the_scenario_or_of_a_world(counts):
+    two, three = (world.traffic.population for world in counts.worlds)
+    assert two is None
+    assert (three.users, three.activity, three.class_sizes.tolist()) == (2000, Pareto(alpha=2.5), [1500, 500])
+    assert [one.rate(0.003) for one in three.classes] == [0.0015, 0.1]
+
+
+def test_a_world_s_population_changes_what_it_names(tmp_path):
+    document = without({**COUNTS, "population": {"users": 900}}, ("world", 1, "population", "users"))
+    two, three = (world.traffic.population for world in load(write(tmp_path, document)).worlds)
+    assert (two, three.users, len(three.classes)) == (Population(users=900), 900, 2)
+
+
+@pytest.mark.parametrize(
+    ("population", "problem"),
+    [
+        ({"users": 0}, "population.users: "),
+        ({"activity": {"dist": "equal"}}, "population.users: is missing"),
+        ({"users": 9, "activity": {"dist": "pareto", "alpha": 1.0}}, "population.activity.alpha: "),
+        ({"users": 9, "activity": {"dist": "lognormal", "sigma": 0}}, "population.activity.sigma: "),
+        ({"users": 9, "classes": [{"name": "a", "share": 0.5}]}, "population.classes: their shares add up to 1: 0.5"),
+        (
+            {"users": 9, "classes": [{"name": "a", "share": 0.5}, {"name": "a", "share": 0.5}]},
+            'population.classes: two are called "a"',
+        ),
+        (
+            {"users": 9, "classes": [{"name": "a", "share": 1, "error_rate": 0.1, "error_rate_factor": 2}]},
+            "population.classes[0].error_rate_factor: a class has this or error_rate, not both",
+        ),
+        (
+            {"users": 9, "classes": [{"name": "a", "share": 1, "error_rate_factor": 900}]},
+            'baseline.error_rate: class "a" fails 900 times as often as 0.003: that is above 1',
+        ),
+        (
+            {"users": 9, "classes": [{"name": "a", "share": 0.01}, {"name": "b", "share": 0.99}]},
+            "population.classes[0].share: is nobody of 9 users: 0.01",
+        ),
+    ],
+)
+def test_a_population_that_cannot_be_is_refused_with_its_path(tmp_path, population, problem):
+    assert any(found.startswith(problem) for found in problems(tmp_path, {**COUNTS, "population": population}))
+
+
+def test_a_recording_brings_its_own_users(tmp_path):
+    document = {**REPLAY, "population": {"users": 10}}
+    assert problems(tmp_path, document) == [
+        "population: a replayed recording brings its own users; leave this table out"
+    ]
+
+
+def test_scenarios_without_a_population_keep_the_hash_they_had(tmp_path):
+    plain = without(COUNTS, ("world", 1, "population"))
+    nobody, users = (load(write(tmp_path, d)).hash for d in (plain, {**plain, "population": {"users": 5}}))
+    assert nobody == "2f53c97b4945c829e53467e8d93ceb779da1049cb6b4d7c92568d79d31b217d1"
+    assert users != nobody
 
 
 def test_a_recording_brings_its_own_outcomes(tmp_path):
@@ -499,6 +561,12 @@ OTHER = {
     ("approver", "median"): "30m",
     ("approver", "sigma"): 0.4,
     ("approver", "reject_p"): 0.2,
+    ("world", 1, "population", "users"): 2004,
+    ("world", 1, "population", "activity"): {"dist": "equal"},
+    ("world", 1, "population", "activity", "alpha"): 2.0,
+    ("world", 1, "population", "classes", 0, "error_rate_factor"): 0.25,
+    ("world", 1, "population", "classes", 1, "error_rate"): 0.2,
+    ("world", 1, "population", "classes"): [{"name": "most", "share": 1.0}],
     ("world",): COUNTS["world"][::-1],
 }
 SAME = {
@@ -528,6 +596,8 @@ def test_every_key_either_changes_the_hash_or_leaves_it_alone_on_purpose():
     leaves = {path for path, value in paths_of(COUNTS) if not isinstance(value, dict | list)}
     decided = {path for path in (*OTHER, *SAME) if path in leaves}
     known = {("schema",), ("world", 1, "name"), ("traffic", "shape", "kind")}
+    known |= {("world", 1, "population", "activity", "dist")}
+    known |= {("world", 1, "population", "classes", place, key) for place in (0, 1) for key in ("name", "share")}
     once_more = {path for path in leaves if path[:2] in {("world", 0), ("fault", 0)} and "fault" in path}
     assert {path for path in leaves if path[0] != "expect"} - decided - known - once_more == set()
 
