@@ -215,12 +215,32 @@ def _stage_row(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _guard_row(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    limit = percent(spec["limit"]) if "limit" in spec else f"ratio {spec['max_ratio']:g}"
-    kind = str(spec["kind"]).removesuffix("Guardrail").lower()
+    kind = _words(str(spec["kind"]).removesuffix("Guardrail"))
     if kind == "threshold":
         kind = "raw threshold, " + ("cumulative" if spec["window"] is None else f"{spec['window']} tick")
     units = "by the limit" if spec["min_units"] is None else f"{spec['min_units']:,}"
-    return (spec["name"], kind, limit, spec["role"], f"{spec['unit']}s", spec["outcome_set"], units)
+    counted = spec.get("outcome_set") or spec.get("measure") or ("users" if kind == "sample ratio" else "latency")
+    return (spec["name"], kind, _guard_limit(spec), spec["role"], f"{spec['unit']}s", counted, units)
+
+
+def _guard_limit(spec: Mapping[str, Any]) -> str:
+    """Return what a guardrail holds its arm to, of whatever kind it is."""
+    if "limit" in spec:
+        return percent(spec["limit"])
+    if "max_ratio" in spec:
+        return f"ratio {spec['max_ratio']:g}"
+    if "quantile" in spec:
+        return f"p{100.0 * spec['quantile']:g} +{percent(spec['margin'])}"
+    return f"mean +{percent(spec['margin'])}" if "margin" in spec else "shares as assigned"
+
+
+def _words(name: str) -> str:
+    """Return the words of a class's name, as in `SampleRatio`.
+
+    >>> _words("SampleRatio")
+    'sample ratio'
+    """
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
 
 
 def _worlds(worlds: Sequence[Mapping[str, Any]]) -> Section:

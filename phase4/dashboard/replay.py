@@ -156,7 +156,7 @@ def _counts(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _limit(guardrails: Sequence[Mapping[str, Any]]) -> float | None:
     for spec in guardrails:
-        if spec["outcome_set"] == "error" and not spec.get("emergency") and "limit" in spec:
+        if spec.get("outcome_set") == "error" and not spec.get("emergency") and "limit" in spec:
             return float(spec["limit"])
     return None
 

@@ -142,7 +142,7 @@ def _default_names(limits: Limits) -> list[str]:
         names.append("latency_mean")
     if "cpu_ms" in limits.measures and limits.latency_margin is not None:
         names.append("cpu_mean")
-    return names
+    return [*names, SAMPLE_RATIO]
 
 
 def left_out(names: Iterable[str], limits: Limits) -> dict[str, str]:

@@ -100,6 +100,7 @@ def test_a_plan_is_told_with_the_error_budget_of_each_guardrail(lab):
         ("error_ratio", "guard"),
         ("emergency", "guard"),
         ("success_rate", "signal"),
+        ("sample_ratio", "signal"),
     ]
     assert all(words[-2] == "E" for words in budget)
 

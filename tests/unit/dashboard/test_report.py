@@ -1,13 +1,16 @@
 import re
 import sys
+from dataclasses import asdict
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from phase4.analysis.specs import ThresholdGuardrail
 from phase4.cli import report, table
 from phase4.dashboard import saved
 from phase4.errors import ExtraMissing, NotFound, StoreUnavailable
+from phase4.rollout.guardrail_table import Limits, default_guardrails
 from phase4.store import runs
 from tests.unit.dashboard import samples
 
@@ -148,3 +151,21 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path):
     samples.write(tmp_path, scenario="after")
     assert saved.load(path).info["scenario"] == "after"
     assert runs.saved(tmp_path) == [path]
+
+
+def test_every_kind_of_guardrail_has_a_row_with_what_it_holds_its_arm_to():
+    measures = frozenset({"latency", "validation", "cpu_ms"})
+    specs = [*default_guardrails([5], limits=Limits(measures=measures))[0], ThresholdGuardrail(name="raw", limit=0.01)]
+    rows = [report._guard_row({"kind": type(spec).__name__, **asdict(spec)}) for spec in specs]
+    assert {row[0]: row[1:3] for row in rows} == {
+        "error_rate": ("rate", "0.5 %"),
+        "error_ratio": ("ratio", "ratio 1"),
+        "emergency": ("rate", "2 %"),
+        "success_rate": ("rate", "2 %"),
+        "validation_failures": ("rate", "5 %"),
+        "latency_p95": ("quantile", "p95 +5 %"),
+        "latency_mean": ("mean", "mean +5 %"),
+        "cpu_mean": ("mean", "mean +5 %"),
+        "sample_ratio": ("sample ratio", "shares as assigned"),
+        "raw": ("raw threshold, 1 tick", "1 %"),
+    }

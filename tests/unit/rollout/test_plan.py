@@ -134,7 +134,7 @@ def test_the_default_guardrails_are_the_guide_s(guide):
 
 
 def test_a_plan_that_names_no_guardrails_has_the_default_ones():
-    assert parse(SMALL).guardrails == default_guardrails([5, 10])
+    assert parse(SMALL).guardrails == default_guardrails([5, 50])
 
 
 def test_a_plan_that_names_guardrails_has_exactly_those():
@@ -407,7 +407,7 @@ OTHER = {
 
 
 def test_the_digest_of_a_plan_is_the_same_on_every_machine():
-    assert parse(SMALL).digest == "be5ad457cba2c443da04aa692625409b8f067b2d0e48ad7f1ddfbe7534dd2067"
+    assert parse(SMALL).digest == "b102705eee7245e734ef88ceec2edfbc5791e58f7afcb1eb719ff0c587e3d8eb"
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_file():

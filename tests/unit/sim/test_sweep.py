@@ -141,6 +141,15 @@ def test_an_interrupt_before_the_first_run_is_done_gives_nothing(monkeypatch):
     assert (result.outcomes, result.samples, result.is_complete) == ((), (), False)
 
 
+@pytest.fixture
+def keyboard():
+    """Ctrl-C interrupts, also where the tests were started in the background of a shell, which ignores it there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_an_interrupt_from_the_keyboard_ends_a_sweep_on_processes_with_what_is_done():
     def stop(_done, _planned):
         os.kill(os.getpid(), signal.SIGINT)
