@@ -1,4 +1,4 @@
-"""Budget, intervals, planning, sample ratio, observation rows and columns."""
+"""Budget, intervals, sample ratio, observation rows and columns."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from phase4.analysis import budget, interval, planning, sample_ratio
+from phase4.analysis import budget, interval, sample_ratio
 from phase4.analysis.budget import Claim
 from phase4.analysis.columns import ArmColumns
 from phase4.analysis.observation import COLUMNS, Observation, OutcomeSet, request_counts, user_counts
@@ -98,21 +98,6 @@ def test_the_confidence_sequence_holds_at_every_look():
 def test_impossible_counts_and_levels_are_refused(events, trials, alpha):
     with pytest.raises(ValueError, match="lie"):
         interval.confidence_sequence(events, trials, alpha=alpha)
-
-
-# ------------------------------------------------------------------------------------------------- planning
-def test_clean_units_are_enough_for_the_point_alternative_and_one_less_is_not():
-    for limit in (0.001, 0.01, 0.2):
-        units = planning.clean_units(limit, 0.05)
-        assert (1 - limit) ** units <= 0.05 < (1 - limit) ** (units - 1)
-
-
-@pytest.mark.parametrize("wrong", [0.0, 1.0, -0.1, math.nan])
-def test_planning_refuses_what_is_no_probability(wrong):
-    with pytest.raises(ValueError, match="limit"):
-        planning.clean_units(wrong, 0.05)
-    with pytest.raises(ValueError, match="p lies"):
-        planning.kl_bernoulli(wrong, 0.5)
 
 
 # ------------------------------------------------------------------------------------------------- sample ratio
