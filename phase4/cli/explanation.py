@@ -9,6 +9,7 @@ from phase4.analysis.specs import ThresholdGuardrail, least_units
 from phase4.cli.console import percent
 from phase4.rollout.plan import RolloutPlan
 from phase4.sim import sweep as sweeps
+from phase4.sim.faults import FaultKind
 from phase4.sim.scenario import Counts, Policy, Replay, Scenario, World
 
 
@@ -63,15 +64,23 @@ def _world(scenario: Scenario, world: World) -> list[str]:
             f" {window.rows * window.copies:,} outcomes, {percent(bad)} of them bad."
         )
     elif isinstance(world.traffic, Counts):
-        lines.append(f"    Synthetic counts, {_errors(world.traffic)}.")
+        lines.append(f"    Synthetic counts, {_errors(world.traffic)}{_latency(world.traffic)}.")
     for fault in world.faults:
         lasting = f" for {durations.show(fault.for_ms)}" if fault.for_ms is not None else ""
         begin = durations.show(fault.at_ms) if fault.at_ms else "the start"
-        lines.append(
-            f'    Fault "{fault.id}": from {begin} on{lasting},'
-            f" {percent(fault.add)} of the fine outcomes of {fault.arm} fail ({fault.shape})."
-        )
+        if fault.kind is FaultKind.LATENCY:
+            what = f"{fault.arm} takes {fault.factor:g} times as long"
+        else:
+            what = f"{percent(fault.add)} of the fine outcomes of {fault.arm} fail"
+        lines.append(f'    Fault "{fault.id}": from {begin} on{lasting}, {what} ({fault.shape}).')
     return lines
+
+
+def _latency(traffic: Counts) -> str:
+    if traffic.latency is None:
+        return ""
+    p95 = traffic.latency.quantile_ms(0.95)
+    return f"; half of the answers within {traffic.latency.median_ms:g} ms, 95 % within {p95:.4g} ms"
 
 
 def _errors(traffic: Counts) -> str:

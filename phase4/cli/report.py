@@ -254,9 +254,12 @@ def _worlds(worlds: Sequence[Mapping[str, Any]]) -> Section:
 
 def _fault(fault: Mapping[str, Any]) -> str:
     lasting = f" for {show(fault['for_ms'])}" if fault["for_ms"] is not None else ""
-    share = percent(fault["add"])
     begin = show(fault["at_ms"]) if fault["at_ms"] else "the start"
-    return f"{fault['id']}: from {begin} on{lasting}, {share} of the fine outcomes of {fault['arm']} fail"
+    if fault.get("kind") == "latency":  # runs that were stored before have errors alone, without a kind
+        what = f"{fault['arm']} takes {fault['factor']:g} times as long"
+    else:
+        what = f"{percent(fault['add'])} of the fine outcomes of {fault['arm']} fail"
+    return f"{fault['id']}: from {begin} on{lasting}, {what}"
 
 
 def _reproduce(content: _Content) -> Section:

@@ -131,7 +131,7 @@ def _tables(
 
 
 def _world(seq: int, world: World) -> dict[str, Any]:
-    harmful = [fault.at_ms for fault in world.faults if fault.arm == "treatment"]
+    harmful = [f.at_ms for f in world.faults if f.arm == "treatment" and (f.add > 0.0 or f.factor > 1.0)]
     faults = json.dumps([asdict(fault) for fault in world.faults], default=str, sort_keys=True)
     return {
         "seq": seq,

@@ -11,7 +11,7 @@ import numpy as np
 
 from phase4 import rng
 from phase4.analysis.columns import ArmColumns
-from phase4.sim.faults import FaultArm, failure_probability
+from phase4.sim.faults import FaultArm, failure_probability, is_slower
 from phase4.sim.scenario import Counts, Scenario, World
 from phase4.sim.traffic import Entry, Exposure, Toll
 
@@ -37,7 +37,7 @@ class CountsSource:
         fails = {arm: failure_probability(world.faults, arm, begin) for arm in (FaultArm.TREATMENT, FaultArm.CONTROL)}
         self._rate = {arm: base + (1.0 - base) * fail for arm, fail in fails.items()}
         self._excess = self._rate[FaultArm.TREATMENT] - self._rate[FaultArm.CONTROL]
-        harmful = np.flatnonzero(self._excess > 0.0)
+        harmful = np.flatnonzero((self._excess > 0.0) | is_slower(world.faults, begin))
         self.onset_tick = int(harmful[0]) if len(harmful) else None
         # shared by all policies of the replicate: the same entry is drawn once
         self._block = lru_cache(maxsize=KEPT)(self._draw)

@@ -13,6 +13,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+class FaultKind(StrEnum):
+    """What gets worse."""
+
+    ERROR = "error"
+    LATENCY = "latency"
+
+
 class FaultArm(StrEnum):
     """Whom a fault hits. `both` is ambient: it has nothing to do with the feature."""
 
@@ -31,7 +38,7 @@ class FaultShape(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """More errors than usual, from one moment on."""
+    """More errors than usual, or slower answers, from one moment on."""
 
     id: str
     arm: FaultArm
@@ -39,8 +46,11 @@ class Fault:
     """Start, in ms since the start of the run."""
     for_ms: int | None
     """How long it lasts, in ms; None = to the end."""
-    add: float
-    """Probability, 0-1, that an outcome that would have been fine fails, at full level."""
+    add: float = 0.0
+    """ERROR: probability, 0-1, that an outcome that would have been fine fails, at full level."""
+    kind: FaultKind = FaultKind.ERROR
+    factor: float = 1.0
+    """LATENCY: by which every latency is multiplied, above 0, at full level."""
     shape: FaultShape = FaultShape.STEP
     over_ms: int = 0
     """Ramp: time until the full level is reached, in ms."""
@@ -82,6 +92,29 @@ def failure_probability(faults: Iterable[Fault], arm: FaultArm, t_ms: Ints) -> F
     """
     total = np.zeros(len(t_ms))
     for fault in faults:
-        if fault.arm in {arm, FaultArm.BOTH}:
+        if fault.kind is FaultKind.ERROR and fault.arm in {arm, FaultArm.BOTH}:
             total += fault.add * fault.level(t_ms)
     return np.clip(total, 0.0, 1.0)
+
+
+def slowdown(faults: Iterable[Fault], arm: FaultArm, t_ms: Ints) -> Floats:
+    """Return by which factor an arm's latencies are multiplied, (n,) float64, above 0.
+
+    Args:
+        faults: All faults of the world; the factors of those of the arm and of ambient ones multiply. Below its full
+            level a fault of factor f has 1 + (f - 1) * level.
+        arm: TREATMENT or CONTROL.
+        t_ms: (n,) int64, ms since the start of the run.
+    """
+    total = np.ones(len(t_ms))
+    for fault in faults:
+        if fault.kind is FaultKind.LATENCY and fault.arm in {arm, FaultArm.BOTH}:
+            total *= 1.0 + (fault.factor - 1.0) * fault.level(t_ms)
+    return total
+
+
+def is_slower(faults: Iterable[Fault], t_ms: Ints) -> npt.NDArray[np.bool_]:
+    """Return when treatment answers more slowly than control, (n,) bool."""
+    every = tuple(faults)
+    slower: npt.NDArray[np.bool_] = slowdown(every, FaultArm.TREATMENT, t_ms) > slowdown(every, FaultArm.CONTROL, t_ms)
+    return slower

@@ -17,11 +17,13 @@ from phase4.analysis.observation import OutcomeSet
 from phase4.clock import iso
 from phase4.documents import Table
 from phase4.errors import PlanInvalid, RecordingInvalid, ScenarioInvalid, nearest
+from phase4.rollout.guardrail_table import GUIDE
 from phase4.rollout.plan import RolloutPlan, parse_plan
 from phase4.sim import recording as recordings
-from phase4.sim.faults import Fault, FaultArm, FaultShape
+from phase4.sim.faults import Fault, FaultArm, FaultKind, FaultShape
 from phase4.sim.population import EVERYBODY, Activity, Equal, Lognormal, Pareto, Population, UserClass
 from phase4.sim.recording import Columns, Recording
+from phase4.sim.service import LognormalLatency
 from phase4.sim.shapes import Constant, Diurnal, Shape
 
 SCHEMA = 1
@@ -61,6 +63,8 @@ class Counts:
     error_rate: float
     population: Population | None = None
     """Who makes the requests; None = there are no users."""
+    latency: LognormalLatency | None = None
+    """How long requests take; None = nobody measures it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +150,12 @@ class Scenario:
         return frozenset().union(*(policy.plan.outcome_sets for policy in self.policies))
 
     @property
+    def measures(self) -> frozenset[str]:
+        """What is measured in the worlds beside how requests end: `latency`, or nothing."""
+        has_latency = any(isinstance(w.traffic, Counts) and w.traffic.latency is not None for w in self.worlds)
+        return frozenset({"latency"} if has_latency else ())
+
+    @property
     def mode(self) -> str:
         """`replay` or `counts`."""
         return "replay" if isinstance(self.worlds[0].traffic, Replay) else "counts"
@@ -222,6 +232,8 @@ class _Reader:
         self._run_is_read = True
         """Whether `[run]` is right, so that other tables can be held against it."""
         self._policy_names: list[str] = []
+        self._limits = GUIDE
+        """What plans do not say; with what the worlds measure."""
 
     def read(self, top: Table) -> Scenario | None:
         top.integer("schema", low=SCHEMA, high=SCHEMA)
@@ -285,10 +297,15 @@ class _Reader:
         else:
             baseline = top.table("baseline")
             error_rate = float(baseline.rate("error_rate"))
+            latency = _latency(baseline) if baseline.has("latency") else None
             baseline.finish()
             population = _population(top, None)
             _check_rates(baseline, population, error_rate)
-            traffic = Counts(shape=_rate_shape(shape, kind, scale), error_rate=error_rate, population=population)
+            traffic = Counts(
+                shape=_rate_shape(shape, kind, scale), error_rate=error_rate, population=population, latency=latency
+            )
+            if latency is not None:
+                self._limits = replace(GUIDE, measures=frozenset({"latency"}))
         shape.finish()
         table.finish()
         return traffic
@@ -317,7 +334,8 @@ class _Reader:
         return tuple(self._fault(t, i, duration_ms) for i, t in enumerate(table.tables("fault")))
 
     def _fault(self, table: Table, index: int, duration_ms: int) -> Fault:
-        table.choice("kind", ["error"], "error")
+        what = FaultKind(table.choice("kind", [k.value for k in FaultKind], "error"))
+        is_error = what is FaultKind.ERROR
         at_ms = table.duration("at", 0)
         shape = table.table("shape")
         kind = FaultShape(shape.choice("kind", [s.value for s in FaultShape], "step"))
@@ -330,7 +348,9 @@ class _Reader:
             arm=FaultArm(table.choice("arm", [a.value for a in FaultArm])),
             at_ms=at_ms,
             for_ms=table.duration("for", None, low=1),
-            add=float(table.rate("add")),
+            add=float(table.rate("add")) if is_error else 0.0,
+            kind=what,
+            factor=1.0 if is_error else float(table.number("factor", low=0.01, high=100.0, what=_FACTOR)),
             shape=kind,
             over_ms=over_ms,
             period_ms=period_ms,
@@ -390,7 +410,15 @@ class _Reader:
             else:
                 text = (self._path.parent / file).read_text(encoding="utf-8")
             document = tomllib.loads(text)
-            return parse_plan(document, flag_key=flag_key, plan_id=f"{flag_key}.{index + 1}", source=Path(file).name)
+            if file == DEFAULT_PLAN and self._limits.measures:  # the file has the set for outcomes alone
+                del document["guardrails"]
+            return parse_plan(
+                document,
+                flag_key=flag_key,
+                plan_id=f"{flag_key}.{index + 1}",
+                source=Path(file).name,
+                limits=self._limits,
+            )
         except UnicodeDecodeError:
             table.problem("plan", f"{Path(file).name}: is no UTF-8 text")
         except OSError:
@@ -466,6 +494,36 @@ class _Reader:
                 f"policy: {', '.join(users)}: synthetic counts without [population] have no users; add that table,"
                 ' or give each guardrail unit = "request"'
             )
+        self._check_measures(scenario)
+
+    def _check_measures(self, scenario: Scenario) -> None:
+        """Note faults and guardrails that need what no world measures: they would wait for it for ever."""
+        where = "a recording's latencies are not replayed" if scenario.mode == "replay" else "[baseline] has no latency"
+        for world in scenario.worlds:
+            slow = [fault.id for fault in world.faults if fault.kind is FaultKind.LATENCY]
+            if slow and not scenario.measures:
+                self._problems.append(f"fault: {slow[0]}: {where}, so nothing can get slower")
+                break
+        for policy in scenario.policies:
+            missing = sorted(policy.plan.measures - scenario.measures)
+            if missing:
+                named = ", ".join(missing)
+                end = f"; {where}" if "latency" in missing else "; rehearsals draw no such metric"
+                self._problems.append(f"policy: {policy.name}: its plan judges {named}{end}")
+
+
+_FACTOR = "a factor, 0.01 to 100"
+
+
+def _latency(baseline: Table) -> LognormalLatency:
+    table = baseline.table("latency")
+    table.choice("dist", ["lognormal"])
+    latency = LognormalLatency(
+        median_ms=float(table.number("median_ms", low=0.01, high=600_000.0, what="ms, 0.01 to 600,000")),
+        sigma=float(table.number("sigma", low=0.05, high=3.0, what="a spread, 0.05 to 3")),
+    )
+    table.finish()
+    return latency
 
 
 def _rate_shape(shape: Table, kind: str, scale: int) -> Shape:
@@ -555,11 +613,13 @@ def _canonical(scenario: Scenario) -> dict[str, Any]:
         traffic["kind"] = type(w.traffic).__name__
         if isinstance(w.traffic, Counts):
             traffic["shape"]["kind"] = type(w.traffic.shape).__name__
+            if w.traffic.latency is None:  # as it was before there were latencies
+                del traffic["latency"]
             if w.traffic.population is None:  # as it was before there were populations
                 del traffic["population"]
             else:
                 traffic["population"]["activity"]["kind"] = type(w.traffic.population.activity).__name__
-        return {"name": w.name, "start_ms": w.start_ms, "traffic": traffic, "faults": [asdict(f) for f in w.faults]}
+        return {"name": w.name, "start_ms": w.start_ms, "traffic": traffic, "faults": list(map(_fault, w.faults))}
 
     body: dict[str, Any] = {
         "schema": SCHEMA,
@@ -573,6 +633,13 @@ def _canonical(scenario: Scenario) -> dict[str, Any]:
     }
     strings: dict[str, Any] = _strings(body)
     return strings
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    body = asdict(fault)
+    if fault.kind is FaultKind.ERROR:  # as it was when there was no other kind
+        del body["kind"], body["factor"]
+    return body
 
 
 def _strings(value: Any) -> Any:

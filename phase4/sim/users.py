@@ -27,7 +27,7 @@ from phase4.analysis.columns import ArmColumns
 from phase4.analysis.observation import OutcomeSet
 from phase4.flags import vector
 from phase4.flags.bucketing import Arm
-from phase4.sim.faults import FaultArm, failure_probability
+from phase4.sim.faults import FaultArm, failure_probability, is_slower
 from phase4.sim.firsts import Moments, Waiting
 from phase4.sim.population import lay_out
 from phase4.sim.scenario import Counts, Scenario, World
@@ -68,7 +68,7 @@ class UsersSource:
         self.rate = {arm: base + (1.0 - base) * fail for arm, fail in fails.items()}
         """For each arm (classes, ticks): probability that a request fails."""
         self.excess = np.maximum(self.rate[Arm.TREATMENT] - self.rate[Arm.CONTROL], 0.0)
-        harmful = np.flatnonzero(self.excess.max(axis=0) > 0.0)
+        harmful = np.flatnonzero((self.excess.max(axis=0) > 0.0) | is_slower(world.faults, begin))
         self.onset_tick = int(harmful[0]) if len(harmful) else None
         # A hash for each user, uniform and sticky: it splits every group of users over the percentages multinomially,
         # whatever the percentages are.

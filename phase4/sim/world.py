@@ -24,6 +24,7 @@ from phase4.rollout.journal import MemoryJournal
 from phase4.rollout.state import RolloutState
 from phase4.sim import checks
 from phase4.sim.identity import run_id
+from phase4.sim.latencies import timed
 from phase4.sim.observer import BlockObserver, Stretch
 from phase4.sim.outcome import NEVER, Outcome
 from phase4.sim.scenario import Approver, Policy, Scenario, World
@@ -94,6 +95,7 @@ class Run:
         """Put the world together; `keep` keeps counts and evidence of every tick in the record."""
         self._scenario, self._world, self._policy = scenario, world, policy
         self._seed, self._replicate, self._keep = seed, replicate, keep
+        source = timed(source, scenario, world, policy.plan, seed=seed, replicate=replicate)
         self._source = source
         self._env = simpy.Environment()
         self._clock = SimClock(self._env, world.start_ms)

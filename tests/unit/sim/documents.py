@@ -17,6 +17,7 @@ FAULTS = [
         "shape": {"kind": "intermittent", "period": "30m", "duty": 0.25},
     },
 ]  # fmt: skip
+SLOW = {"id": "molasses", "kind": "latency", "arm": "treatment", "at": "2h", "factor": 1.25}
 COMMON = {
     "schema": 1,
     "name": "full",
@@ -36,10 +37,16 @@ COMMON = {
 COUNTS = {
     **COMMON,
     "traffic": {"scale": 2, "shape": {"kind": "diurnal", "rate": 20.0, "swing": 0.5, "peak": "14h"}},
-    "baseline": {"error_rate": 0.003},
+    "baseline": {"error_rate": 0.003, "latency": {"dist": "lognormal", "median_ms": 120.0, "sigma": 0.6}},
     "policy": [{"name": "one", "about": "a rule", "plan": "plan.toml"}],
     "world": [
-        {"name": "two", "about": "a world", "start": "2026-11-24T00:00:00Z", "error_rate": 0.002, "fault": FAULTS},
+        {
+            "name": "two",
+            "about": "a world",
+            "start": "2026-11-24T00:00:00Z",
+            "error_rate": 0.002,
+            "fault": [*FAULTS, SLOW],
+        },
         {
             "name": "three",
             "population": {

@@ -8,9 +8,10 @@ import pytest
 from phase4.analysis.observation import OutcomeSet
 from phase4.durations import DAY_MS, HOUR_MS
 from phase4.errors import ScenarioInvalid
-from phase4.sim.faults import FaultArm, FaultShape
+from phase4.sim.faults import FaultArm, FaultKind, FaultShape
 from phase4.sim.population import Pareto, Population
 from phase4.sim.scenario import FIGURES, Counts, Replay, load, recording_of
+from phase4.sim.service import LognormalLatency
 from phase4.sim.shapes import Constant, Diurnal
 from tests.unit.sim.documents import COUNTS, REPLAY, SCENARIOS, changed, paths_of, renamed, without, write, written
 
@@ -60,7 +61,8 @@ def test_names_and_texts_are_kept(counts):
 
 def test_synthetic_traffic_is_a_shape_and_an_error_rate(counts):
     shape = Diurnal(rate=40.0, swing=0.5, peak_ms=14 * HOUR_MS)
-    assert counts.worlds[0].traffic == Counts(shape=shape, error_rate=0.002)
+    latency = LognormalLatency(median_ms=120.0, sigma=0.6)
+    assert counts.worlds[0].traffic == Counts(shape=shape, error_rate=0.002, latency=latency)
     assert counts.mode == "counts"
 
 
@@ -77,17 +79,19 @@ def test_a_world_is_the_scenario_s_with_its_changes(counts):
 
 def test_the_faults_of_a_world_are_added_to_the_scenario_s(counts):
     assert [[fault.id for fault in world.faults] for world in counts.worlds] == [
-        ["slow-poison", "slow-poison", "flicker"],
+        ["slow-poison", "slow-poison", "flicker", "molasses"],
         ["slow-poison"],
     ]
 
 
 def test_faults_are_read_in_ms_from_the_start_of_the_run(counts):
-    _, ramp, flicker = counts.worlds[0].faults
+    _, ramp, flicker, slow = counts.worlds[0].faults
     assert (ramp.arm, ramp.at_ms, ramp.for_ms, ramp.add) == (FaultArm.TREATMENT, 6 * HOUR_MS, 2 * HOUR_MS, 0.05)
     assert (ramp.shape, ramp.over_ms) == (FaultShape.RAMP, HOUR_MS)
     assert (flicker.shape, flicker.period_ms, flicker.duty) == (FaultShape.INTERMITTENT, HOUR_MS // 2, 0.25)
     assert (flicker.arm, flicker.for_ms) == (FaultArm.BOTH, None)
+    assert (slow.kind, slow.factor, slow.add, slow.at_ms) == (FaultKind.LATENCY, 1.25, 0.0, 2 * HOUR_MS)
+    assert (ramp.kind, ramp.factor) == (FaultKind.ERROR, 1.0)
 
 
 def test_a_fault_without_a_shape_is_a_step(tmp_path):
@@ -231,7 +235,11 @@ def test_every_value_of_a_wrong_type_is_named_with_its_path(tmp_path, kind, path
         (("world", 1, "name"), "two", 'world: two are called "two"'),
         (("fault", 0, "add"), 1.01, "fault[0].add: is a rate, 0 to 1: 1.01"),
         (("fault", 0, "arm"), "treatmnt", 'fault[0].arm: "treatmnt" is none of treatment, control, both; did you mean'),
-        (("fault", 0, "kind"), "latency", 'fault[0].kind: "latency" is none of error'),
+        (("fault", 0, "kind"), "heat", 'fault[0].kind: "heat" is none of error, latency'),
+        (("world", 0, "fault", 2, "factor"), 0, "world[0].fault[2].factor: "),
+        (("baseline", "latency", "dist"), "pareto", 'baseline.latency.dist: "pareto" is none of lognormal'),
+        (("baseline", "latency", "median_ms"), 0, "baseline.latency.median_ms: "),
+        (("baseline", "latency", "sigma"), 0, "baseline.latency.sigma: "),
         (("fault", 0, "at"), "24h", "fault[0].at: lies outside the run of 24 h"),
         (("fault", 0, "for"), "0h", "fault[0].for: is at least 1 ms: '0h'"),
         (("fault", 0, "shape", "kind"), "burst", 'fault[0].shape.kind: "burst" is none of step, ramp, intermittent'),
@@ -455,11 +463,37 @@ def test_a_recording_brings_its_own_users(tmp_path):
     ]
 
 
-def test_scenarios_without_a_population_keep_the_hash_they_had(tmp_path):
-    plain = without(COUNTS, ("world", 1, "population"))
+def test_scenarios_without_a_population_and_latencies_keep_the_hash_they_had(tmp_path):
+    fast = without(without(COUNTS, ("world", 0, "fault", 2)), ("baseline", "latency"))
+    plain = without(fast, ("world", 1, "population"))
     nobody, users = (load(write(tmp_path, d)).hash for d in (plain, {**plain, "population": {"users": 5}}))
     assert nobody == "2f53c97b4945c829e53467e8d93ceb779da1049cb6b4d7c92568d79d31b217d1"
     assert users != nobody
+
+
+def test_plans_without_guardrails_of_their_own_guard_what_the_world_measures(tmp_path):
+    document = {**changed(COUNTS, ("policy", 0, "plan"), "default"), "population": {"users": 500}}
+    measured = load(write(tmp_path, document)).policies[0].plan
+    bare = without(without(document, ("world", 0, "fault", 2)), ("baseline", "latency"))
+    assert {"latency_p95", "latency_mean"} <= {spec.name for spec in measured.guardrails[0]}
+    assert not load(write(tmp_path, bare)).policies[0].plan.measures
+
+
+def test_nothing_gets_slower_where_nobody_measures(tmp_path):
+    document = without(COUNTS, ("baseline", "latency"))
+    assert problems(tmp_path, document) == ["fault: molasses: [baseline] has no latency, so nothing can get slower"]
+
+
+@pytest.mark.parametrize(
+    ("document", "why"), [(COUNTS, "[baseline] has no latency"), (REPLAY, "a recording's latencies are not replayed")]
+)
+def test_a_plan_that_judges_latency_is_refused_where_there_is_none(tmp_path, document, why):
+    plan = (SCENARIOS / document["policy"][0]["plan"]).read_text(encoding="utf-8")
+    (tmp_path / "slow.toml").write_text(plan + "\n[guardrails.latency_mean]\n", encoding="utf-8")
+    bare = changed(document, ("policy", 0, "plan"), "slow.toml")
+    if document is COUNTS:
+        bare = without(without(bare, ("world", 0, "fault", 2)), ("baseline", "latency"))
+    assert problems(tmp_path, bare) == [f"policy: one: its plan judges latency; {why}"]
 
 
 def test_a_recording_brings_its_own_outcomes(tmp_path):
@@ -544,6 +578,9 @@ OTHER = {
     ("traffic", "shape", "swing"): 0.4,
     ("traffic", "shape", "peak"): "13h",
     ("baseline", "error_rate"): 0.004,
+    ("baseline", "latency", "median_ms"): 130.0,
+    ("baseline", "latency", "sigma"): 0.5,
+    ("world", 0, "fault", 2, "factor"): 1.5,
     ("world", 0, "name"): "two!",
     ("world", 0, "start"): "2026-11-24T00:30:00Z",
     ("world", 0, "error_rate"): 0.001,
@@ -596,7 +633,7 @@ def test_every_key_either_changes_the_hash_or_leaves_it_alone_on_purpose():
     leaves = {path for path, value in paths_of(COUNTS) if not isinstance(value, dict | list)}
     decided = {path for path in (*OTHER, *SAME) if path in leaves}
     known = {("schema",), ("world", 1, "name"), ("traffic", "shape", "kind")}
-    known |= {("world", 1, "population", "activity", "dist")}
+    known |= {("world", 1, "population", "activity", "dist"), ("baseline", "latency", "dist")}
     known |= {("world", 1, "population", "classes", place, key) for place in (0, 1) for key in ("name", "share")}
     once_more = {path for path in leaves if path[:2] in {("world", 0), ("fault", 0)} and "fault" in path}
     assert {path for path in leaves if path[0] != "expect"} - decided - known - once_more == set()
