@@ -18,6 +18,7 @@ from tests.benchmarks import (
     events_large,
     first_run,
     judge,
+    methods,
     simulator,
 )
 from tests.benchmarks.timing import ROUNDS
@@ -32,6 +33,7 @@ PAGES = {
     "events_large": events_large,
     "first_run": first_run,
     "calibration": calibration,
+    "methods": methods,
 }
 
 ON_REQUEST = {"events_large"}
