@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import eprocess, guardrails, latency, sample_ratio
+from phase4.analysis import eprocess, guardrails, latency, moments_block, sample_ratio
 from phase4.analysis.columns import ArmColumns, Floats, Ints
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
 from phase4.analysis.guardrails import AMBIENT_WINDOWS, STALE_TICKS, GuardrailState
+from phase4.analysis.moments import Moments
 from phase4.analysis.observation import OutcomeSet, user_counts
 from phase4.analysis.specs import (
     GuardrailSpec,
@@ -444,14 +445,62 @@ class _MeanBlock(_Block):
 
     def _counts(self, arm: ArmColumns) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
         nothing = np.zeros(len(arm), np.int64)
-        return (nothing, nothing), (nothing, _timed(arm))
+        return (nothing, nothing), (nothing, self._measured(arm)[0])
 
     def _has_data(self, arm: ArmColumns) -> Bools:
-        has: Bools = _timed(arm) > 0
+        has: Bools = self._measured(arm)[0] > 0
         return has
 
+    def _measured(self, arm: ArmColumns) -> tuple[Ints, Floats, Floats]:
+        """Return (n, sum, sum of squares) of the measure, each (ticks,): columns carry latencies and no metrics."""
+        assert isinstance(self.spec, MeanGuardrail)
+        if self.spec.measure != "latency" or arm.latencies is None:
+            return np.zeros(len(arm), np.int64), np.zeros(len(arm)), np.zeros(len(arm))
+        return arm.latencies.n, arm.latencies.s1, arm.latencies.s2
+
     def judge(self) -> GuardrailBlock | None:
-        return None  # the scalar form judges: a mean is a signal, and few plans have one
+        assert isinstance(self.spec, MeanGuardrail)
+        sums = self._sums()
+        fail, passing = self._log_e(sums)
+        if _is_near(fail, self.terms.fail_bound) or (proves(self.spec) and _is_near(passing, self.terms.pass_bound)):
+            return None
+        made = self._put_together(
+            _Sides(
+                crossed=fail >= self.terms.fail_bound,
+                read=np.zeros(len(fail), np.int64),
+                log_fail=fail,
+                log_pass=passing if proves(self.spec) else None,
+            )
+        )
+        if self.skewed.all():
+            return made
+        ours, theirs = (Moments(int(n[-1]), float(s1[-1]), float(s2[-1])) for n, s1, s2 in sums)
+        # the exact form for what is kept, so that both forms leave the same state
+        now = guardrails.mean_evidence(self.spec, self.terms, ours, theirs)
+        best = max(self.state.max_log_e, float(fail[~self.skewed].max()))
+        return replace(made, state=replace(made.state, moments=(ours, theirs), log_e=now, max_log_e=best))
+
+    def _sums(self) -> tuple[tuple[Ints, Floats, Floats], tuple[Ints, Floats, Floats]]:
+        """Return the sums of treatment and of control after each tick; what comes while shares are off is left out."""
+        arms = zip(self.state.moments, (self.treatment, self.control), strict=True)
+        ours, theirs = (
+            moments_block.running(carried, *(np.where(self.skewed, 0, values) for values in self._measured(arm)))
+            for carried, arm in arms
+        )
+        return ours, theirs
+
+    def _log_e(self, sums: tuple[tuple[Ints, Floats, Floats], tuple[Ints, Floats, Floats]]) -> tuple[Floats, Floats]:
+        """Return ln of the FAIL and of the PASS evidence at each tick; no tick is read while shares are off."""
+        assert isinstance(self.spec, MeanGuardrail)
+        margin, alphas = math.log1p(self.spec.margin), (self.terms.alpha, self.terms.beta)
+        fail, passing = moments_block.log_e_of_both(*sums, margin, alphas)
+        read = np.logical_or.accumulate(~self.skewed)
+        before = guardrails.log_e_fail(self.state), guardrails.log_e_pass(self.state)
+        return np.where(read, fail, before[0]), np.where(read, passing, before[1])
+
+    def _with_evidence(self, changed: GuardrailState, sides: _Sides, stop: int) -> GuardrailState:
+        del sides, stop
+        return changed
 
 
 class _SampleRatioBlock(_Block):

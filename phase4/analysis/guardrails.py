@@ -406,16 +406,21 @@ def _step_mean(
         ours = ours.plus(*measured(spec, treatment))
     if control is not None:
         theirs = theirs.plus(*measured(spec, control))
-    found = moments.log_ratio(ours, theirs)
-    margin, log_e = math.log1p(spec.margin), (0.0, 0.0)
-    if found is not None:
-        ratio, variance = found
-        count = ours.n + theirs.n
-        log_e = (
-            moments.log_e(ratio - margin, variance, count, terms.alpha),
-            moments.log_e(margin - ratio, variance, count, terms.beta),
-        )
+    log_e = mean_evidence(spec, terms, ours, theirs)
     return replace(state, moments=(ours, theirs), log_e=log_e, max_log_e=max(state.max_log_e, log_e[0]))
+
+
+def mean_evidence(spec: MeanGuardrail, terms: Terms, ours: Moments, theirs: Moments) -> tuple[float, float]:
+    """Return (ln of the FAIL evidence, ln of the PASS evidence) from the sums of treatment and of control."""
+    found = moments.log_ratio(ours, theirs)
+    if found is None:
+        return 0.0, 0.0
+    ratio, variance = found
+    margin, count = math.log1p(spec.margin), ours.n + theirs.n
+    return (
+        moments.log_e(ratio - margin, variance, count, terms.alpha),
+        moments.log_e(margin - ratio, variance, count, terms.beta),
+    )
 
 
 def _step_sample_ratio(spec: SampleRatioGuardrail, state: GuardrailState) -> GuardrailState:

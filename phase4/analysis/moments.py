@@ -88,6 +88,6 @@ def log_e(excess: float, variance: float, count: int, alpha: float) -> float:
     if variance <= 0.0:
         return math.inf
     exponent = (excess * count * rho) ** 2 / (2.0 * scaled * variance * count)
-    # p = sqrt(scaled) / (2 (exp(exponent) - 1))
-    log_grown = exponent + math.log1p(-math.exp(-exponent)) if exponent > 0.0 else -math.inf
+    # p = sqrt(scaled) / (2 (exp(exponent) - 1)); expm1, as 1 - exp(-exponent) is 0 for an exponent of nearly nothing
+    log_grown = exponent + math.log(-math.expm1(-exponent)) if exponent > 0.0 else -math.inf
     return max(math.log(2.0) + log_grown - 0.5 * math.log(scaled), 0.0)

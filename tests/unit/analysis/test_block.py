@@ -5,10 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phase4.analysis import block, eprocess, guardrails
-from phase4.analysis.columns import ArmColumns
-from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
+from phase4.analysis.columns import ArmColumns, LatencyColumns
+from phase4.analysis.specs import MeanGuardrail, RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
 from phase4.analysis.verdict import Role, Unit, Verdict, combine
 from tests.unit.analysis.test_verdict import answer
 
@@ -149,3 +151,77 @@ def test_the_blocks_stage_verdict_is_the_scalar_one():
             verdict, deciding = combine(answers)
             assert block.VERDICTS[outcome[j]] is verdict
             assert decider[j] == (-1 if deciding is None else answers.index(deciding))
+
+
+# ------------------------------------------------------------------------------------------------- means
+mean_specs = st.builds(
+    MeanGuardrail,
+    name=st.just("m"),
+    measure=st.sampled_from(("latency", "latency", "latency", "cpu_ms")),
+    margin=st.sampled_from((0.0, 0.05, 0.3)),
+    role=st.sampled_from((Role.SIGNAL, Role.OBSERVE)),
+    prove=st.booleans(),
+)
+mean_ticks = st.lists(
+    st.tuples(
+        st.tuples(st.integers(0, 400), st.integers(0, 400)),  # values of treatment and of control
+        st.floats(0.1, 5.0),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def timed(counts, means):
+    """Return an arm whose ticks have so many latencies of about that mean, spread by as much."""
+    n = np.array(counts, np.int64)
+    s1 = n * np.array(means) * (1.0 + 1e-3 * np.sin(np.arange(len(n))))
+    zero = np.zeros(len(n), np.int64)
+    latencies = LatencyColumns(first_bin=-40, counts=n[:, None], s1=s1, s2=1.7 * s1 * np.array(means))
+    return ArmColumns(ok=n, error=zero, timeout=zero, invalid=zero, late=zero, latencies=latencies)
+
+
+@given(mean_specs, st.floats(1e-4, 0.4), st.floats(1e-3, 0.4), mean_ticks, st.integers(0, 39), st.booleans())
+def test_means_of_a_block_are_judged_as_tick_by_tick(spec, alpha, beta, ticks, cut, is_ever_skewed):
+    """In two blocks; ticks at which the shares of users are off are counted and not read."""
+    terms, cut = Terms(alpha=alpha, beta=beta, horizon_ticks=None), cut % len(ticks)
+    own = timed([sizes[0] for sizes, _, _ in ticks], [slower for _, slower, _ in ticks])
+    other = timed([sizes[1] for sizes, _, _ in ticks], [1.0] * len(ticks))
+    skewed = np.array([is_ever_skewed and skewed for _, _, skewed in ticks])
+    fast = slow = guardrails.start(spec)
+    for begin, end in ((0, cut), (cut, len(ticks))):
+        if begin == end:
+            continue
+        parts = own.slice(begin, end), other.slice(begin, end)
+        one = block.run(spec, terms, fast, begin, *parts, skewed=skewed[begin:end])
+        two = block.by_steps(spec, terms, slow, begin, *parts, skewed=skewed[begin:end])
+        assert_same(one, two)
+        fast, slow = one.state, two.state
+        assert fast.max_log_e == pytest.approx(slow.max_log_e, abs=1e-9, rel=1e-9)
+        assert (fast.moments, fast.log_e) == (slow.moments, slow.log_e)  # bit for bit
+        assert (fast.units_control, fast.data_tick, fast.control_tick) == (
+            slow.units_control,
+            slow.data_tick,
+            slow.control_tick,
+        )
+
+
+@pytest.mark.parametrize(("sizes", "judged"), [((499, 600), False), ((600, 499), False), ((500, 500), True)], ids=str)
+def test_a_block_judges_a_mean_from_500_values_in_each_arm(sizes, judged):
+    spec = MeanGuardrail(name="m")
+    own, other = timed([sizes[0]], [3.0]), timed([sizes[1]], [1.0])
+    assert (block.run(spec, TERMS, guardrails.start(spec), 0, own, other).log_e_fail[0] > 0.0) == judged
+
+
+def test_the_scalar_form_decides_a_mean_near_its_bound():
+    spec = MeanGuardrail(name="m", prove=True)
+    own, other = timed([300] * 9, [1.2] * 9), timed([300] * 9, [1.0] * 9)
+    # the last tick reaches the bound to the last bit
+    exact = Terms(alpha=0.2, beta=0.05, horizon_ticks=None)
+    for _ in range(60):
+        log_e = block.by_steps(spec, exact, guardrails.start(spec), 0, own, other).log_e_fail[-1]
+        exact = Terms(alpha=math.exp(-log_e), beta=0.05, horizon_ticks=None)
+    start = guardrails.start(spec)
+    assert_same(block.run(spec, exact, start, 0, own, other), block.by_steps(spec, exact, start, 0, own, other))
+    assert abs(log_e - exact.fail_bound) < 1e-9

@@ -161,6 +161,11 @@ def test_the_evidence_reaches_its_bound_where_the_interval_excludes_the_margin(a
     assert moments.log_e(0.999 * half, 1e-4, count, alpha) < math.log(1 / alpha)
 
 
+def test_an_excess_of_nearly_nothing_is_no_evidence():
+    """1 - exp(-x) is 0 for x below 1e-16, and has no logarithm."""
+    assert moments.log_e(1e-12, 1e-4, 20_000, 0.01) == 0.0
+
+
 def test_below_500_values_in_an_arm_nothing_is_said():
     few, many = Moments(499, 499.0, 600.0), Moments(500, 500.0, 600.0)
     assert moments.log_ratio(few, many) is None
