@@ -19,6 +19,7 @@ from tests.benchmarks import (
     first_run,
     judge,
     methods,
+    recordings,
     simulator,
 )
 from tests.benchmarks.timing import ROUNDS
@@ -34,6 +35,7 @@ PAGES = {
     "first_run": first_run,
     "calibration": calibration,
     "methods": methods,
+    "recordings": recordings,
 }
 
 ON_REQUEST = {"events_large"}
