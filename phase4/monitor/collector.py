@@ -435,7 +435,7 @@ class _Work:
         return bool(recorded) and recorded[-1][0] > self._last.upto["journal"]
 
     def _keep_answers(self) -> None:
-        """Keep what the guardrails say now, for screens."""
+        """Keep what the guardrails say now, for screens, and what they remember, for the next collector."""
         if not self._judges:
             return
         assert self._last is not None
@@ -445,10 +445,11 @@ class _Work:
             for plan_id, judge in self._judges.items():
                 state = rollouts.state_of(self._store, plan_id)
                 seen = judge.observe(state)
-                if seen is not None:
+                memory = judge.memory()
+                if seen is not None and memory is not None:
                     said = judge.explained()
                     entry = answers.Entry(plan_id, state.entry, seen.active_ms)
-                    answers.keep(change, entry, tick, said, holds.of(judge.plan, state.stage, said))
+                    answers.keep(change, entry, tick, said, holds.of(judge.plan, state.stage, said), memory.states)
             return {}
 
         self._store.execute("answers", {}, work, actor=ACTOR, request_id=new_id())

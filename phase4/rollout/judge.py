@@ -7,7 +7,8 @@ evidence is carried over, so that pausing cannot wash it out; proof and units be
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 from phase4.analysis import guardrails
 from phase4.analysis.explain import Explanation, explain
@@ -18,6 +19,19 @@ from phase4.analysis.verdict import Assessment, combine
 from phase4.rollout.decide import StageObservation
 from phase4.rollout.plan import RolloutPlan
 from phase4.rollout.state import ENDED, RolloutState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What a judge knows of the present entry."""
+
+    stage: int
+    entry: int
+    tick: int
+    """The newest tick that it has seen."""
+    active_ms: int
+    states: tuple[GuardrailState, ...]
+    """In the plan's order."""
 
 
 class Judge:
@@ -32,6 +46,29 @@ class Judge:
         self._states: tuple[GuardrailState, ...] = ()
         self._tick: int | None = None
         self._active_ms = 0
+
+    @classmethod
+    def remembering(cls, plan: RolloutPlan, memory: Memory, *, interval_ms: int) -> Self:
+        """Return the judge that had this memory; ticks after `memory.tick` go on from there.
+
+        Raises:
+            ValueError: the memory is not one of this plan.
+        """
+        made = cls(plan, interval_ms=interval_ms)
+        made._stage, made._entry = memory.stage, memory.entry
+        made._set_stage(memory.stage)
+        if len(memory.states) != len(made._specs):
+            raise ValueError(f"{plan.plan_id} has {len(made._specs)} guardrails: {len(memory.states)} states")
+        made._states, made._tick, made._active_ms = memory.states, memory.tick, memory.active_ms
+        return made
+
+    def memory(self) -> Memory | None:
+        """Return what is known of the present entry, None before its first tick."""
+        if self._tick is None:
+            return None
+        return Memory(
+            stage=self._stage, entry=self._entry, tick=self._tick, active_ms=self._active_ms, states=self._states
+        )
 
     def see(
         self,
@@ -103,9 +140,7 @@ class Judge:
     def _begin(self, state: RolloutState) -> None:
         carried = self._states if state.stage == self._stage else ()
         self._stage, self._entry = state.stage, state.entry
-        self._specs = self._plan.guardrails[state.stage]
-        terms = self._plan.terms(state.stage, interval_ms=self._interval_ms)
-        self._terms = tuple(terms[spec.name] for spec in self._specs)
+        self._set_stage(state.stage)
         fresh = tuple(guardrails.start(spec) for spec in self._specs)
         self._states = (
             tuple(
@@ -116,6 +151,11 @@ class Judge:
             else fresh
         )
         self._tick, self._active_ms = None, 0
+
+    def _set_stage(self, stage: int) -> None:
+        self._specs = self._plan.guardrails[stage]
+        terms = self._plan.terms(stage, interval_ms=self._interval_ms)
+        self._terms = tuple(terms[spec.name] for spec in self._specs)
 
 
 def _has_requests(row: Observation | None) -> bool:

@@ -1,16 +1,18 @@
-"""What the guardrails of a live plan said last: kept by the collector for whoever asks, and no judge's memory.
+"""What the guardrails of a live plan said last, for whoever asks, and what they remember, for the next collector.
 
-A judge is made again from observations alone; these rows are for screens.
+Both are a cache: observations replayed give the same.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from phase4.analysis import saved
 from phase4.analysis.explain import Explanation
+from phase4.analysis.guardrails import GuardrailState
 from phase4.rollout.holds import Hold
 from phase4.store.control import Change, ControlStore, canonical
 
@@ -25,6 +27,16 @@ class Entry(NamedTuple):
     entry: int
     active_ms: int
     """Watched time with data since it began."""
+
+
+class Remembered(NamedTuple):
+    """What the guardrails of a stage entry knew after a tick."""
+
+    entry: int
+    tick: int
+    active_ms: int
+    states: tuple[GuardrailState, ...]
+    """In the plan's order."""
 
 
 def to_json(said: Explanation) -> dict[str, Any]:
@@ -54,7 +66,14 @@ def to_json(said: Explanation) -> dict[str, Any]:
     }
 
 
-def keep(change: Change, at: Entry, tick: int, answers: Iterable[Explanation], holds: Iterable[Hold]) -> None:
+def keep(
+    change: Change,
+    at: Entry,
+    tick: int,
+    answers: Iterable[Explanation],
+    holds: Iterable[Hold],
+    states: Iterable[GuardrailState],
+) -> None:
     """Keep the answers of one stage entry in place of older ones, in this transaction.
 
     Args:
@@ -63,10 +82,11 @@ def keep(change: Change, at: Entry, tick: int, answers: Iterable[Explanation], h
         tick: The tick they rest on.
         answers: One for each guardrail.
         holds: What keeps the stage from being left.
+        states: What each guardrail remembers, in the order of the answers.
     """
     before = {each["guardrail"]: each for each in kept(change.store, at.plan_id, at.entry)}
     by_name = {hold.guardrail: hold for hold in holds}
-    for place, said in enumerate(answers):
+    for place, (said, state) in enumerate(zip(answers, states, strict=True)):
         answer, hold = said.answer, by_name.get(said.answer.guardrail)
         told = {
             **to_json(said),
@@ -78,9 +98,9 @@ def keep(change: Change, at: Entry, tick: int, answers: Iterable[Explanation], h
         told |= _since(before.get(answer.guardrail), told, tick, change.now_ms)
         body = canonical(told)
         change.write(
-            "INSERT INTO guardrail_state VALUES (?, ?, ?, ?, '{}', ?) ON CONFLICT(plan_id, entry, guardrail)"
-            " DO UPDATE SET tick = excluded.tick, assessment = excluded.assessment",
-            *(at.plan_id, at.entry, answer.guardrail, tick, body),
+            "INSERT INTO guardrail_state VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(plan_id, entry, guardrail)"
+            " DO UPDATE SET tick = excluded.tick, state = excluded.state, assessment = excluded.assessment",
+            *(at.plan_id, at.entry, answer.guardrail, tick, saved.dump(state), body),
         )
 
 
@@ -97,6 +117,32 @@ def kept(store: ControlStore, plan_id: str, entry: int) -> list[dict[str, Any]]:
     rows = store.rows("SELECT tick, assessment FROM guardrail_state WHERE plan_id = ? AND entry = ?", plan_id, entry)
     found = [{**json.loads(body), "tick": tick} for tick, body in rows]
     return sorted(found, key=lambda answer: int(answer["place"]))
+
+
+def memory(store: ControlStore, plan_id: str, names: Callable[[int], Sequence[str]]) -> Remembered | None:
+    """Return what the newest stage entry that has any is remembered by.
+
+    None where something is missing, of different ticks, or written by another version's arithmetic: then a judge is
+    made from observations.
+
+    Args:
+        store: The control database.
+        plan_id: The plan.
+        names: Its guardrails' names in an entry, in the plan's order.
+    """
+    rows = store.rows(
+        "SELECT entry, guardrail, tick, state, assessment FROM guardrail_state WHERE plan_id = ?"
+        " AND entry = (SELECT max(entry) FROM guardrail_state WHERE plan_id = ?)",
+        *(plan_id, plan_id),
+    )
+    if not rows:
+        return None
+    entry, tick, said = rows[0][0], rows[0][2], json.loads(rows[0][4])
+    by_name = {row[1]: saved.load(row[3]) for row in rows if row[2] == tick}
+    states = [by_name.get(name) for name in names(entry)]
+    if len(by_name) != len(rows) or any(state is None for state in states):
+        return None
+    return Remembered(entry, tick, said["active_ms"], tuple(state for state in states if state is not None))
 
 
 def summary(answers: Iterable[dict[str, Any]]) -> str:

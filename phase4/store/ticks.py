@@ -71,6 +71,11 @@ def since(store: ControlStore, from_ms: int, *, until_ms: int | None = None) -> 
     return _ticks(store, "WHERE watermark_ms > ? AND watermark_ms <= ? ORDER BY tick", from_ms, until_ms)
 
 
+def after(store: ControlStore, tick: int) -> list[Tick]:
+    """Return the ticks after one, oldest first."""
+    return _ticks(store, "WHERE tick > ? ORDER BY tick", tick)
+
+
 def closed_since(store: ControlStore, at_ms: int) -> list[Tick]:
     """Return the ticks that were closed at or after a moment, oldest first."""
     return _ticks(store, "WHERE closed_ms >= ? ORDER BY tick", at_ms)

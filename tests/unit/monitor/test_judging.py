@@ -110,3 +110,67 @@ def test_an_observation_of_another_entry_is_none(live, row):
     orders.disable(live.store, CHECKOUT, actor="ana", request_id=new_request_id(), reason=None)
     orders.enable(live.store, CHECKOUT, actor="ana", request_id=new_request_id(), reason=None)
     assert judge.observe(rollouts.state_of(live.store, PLAN_ID)) is None
+
+
+# ------------------------------------------------------------------------------------------------ what is remembered
+def memories(live, row):
+    """Return the memory of the judge that goes on from what is kept, and of the one that reads everything again."""
+    return replayed(live, row).memory(), PlanJudge.followed(live.store, row, interval_ms=TICK)[0].memory()
+
+
+def forget(live, row, *, last_tick):
+    """Take back what was kept at the newest tick, as if the collector had been killed before it."""
+
+    def work(change):
+        change.write("UPDATE guardrail_state SET tick = ?, state = '{}' WHERE plan_id = ?", last_tick, row.plan_id)
+        return {}
+
+    live.store.execute("forget", {}, work, actor="test", request_id=new_request_id())
+
+
+def test_a_judge_goes_on_from_what_it_remembered_as_if_it_had_read_every_tick(live, row):
+    start(live, row)
+    for _ in range(12):
+        rounds(live, 1)
+        kept, again = memories(live, row)
+        assert kept == again
+
+
+def test_ticks_after_what_was_kept_are_read(live, row):
+    start(live, row)
+    rounds(live, 2)
+    answers_kept = live.store.rows("SELECT entry, guardrail, tick, state, assessment FROM guardrail_state")
+    rounds(live, 3)
+    newer = memories(live, row)[1]
+
+    def work(change):
+        for entry, guardrail, tick, state, assessment in answers_kept:
+            change.write(
+                "UPDATE guardrail_state SET tick = ?, state = ?, assessment = ? WHERE entry = ? AND guardrail = ?",
+                *(tick, state, assessment, entry, guardrail),
+            )
+        return {}
+
+    live.store.execute("back", {}, work, actor="test", request_id=new_request_id())
+    assert replayed(live, row).memory() == newer
+
+
+def test_a_memory_that_cannot_be_read_is_made_again_from_the_observations(live, row):
+    start(live, row)
+    rounds(live, 3)
+    expected = memories(live, row)[1]
+    forget(live, row, last_tick=expected.tick)
+    assert replayed(live, row).memory() == expected
+
+
+def test_it_goes_on_where_the_observations_of_old_ticks_are_gone(live, row):
+    start(live, row)
+    rounds(live, 3)
+    expected = replayed(live, row).memory()
+
+    def work(change):
+        change.write("DELETE FROM observation")
+        return {}
+
+    live.store.execute("gone", {}, work, actor="test", request_id=new_request_id())
+    assert replayed(live, row).memory() == expected
