@@ -138,24 +138,26 @@ class Judge:
         )
 
     def _begin(self, state: RolloutState) -> None:
-        carried = self._states if state.stage == self._stage else ()
+        before = self._states if state.stage == self._stage else ()
         self._stage, self._entry = state.stage, state.entry
         self._set_stage(state.stage)
         fresh = tuple(guardrails.start(spec) for spec in self._specs)
-        self._states = (
-            tuple(
-                replace(new, fail=old.fail, max_log_e=old.max_log_e, crossed_tick=old.crossed_tick)
-                for new, old in zip(fresh, carried, strict=True)
-            )
-            if carried
-            else fresh
-        )
+        self._states = tuple(map(carry, fresh, before)) if before else fresh
         self._tick, self._active_ms = None, 0
 
     def _set_stage(self, stage: int) -> None:
         self._specs = self._plan.guardrails[stage]
         terms = self._plan.terms(stage, interval_ms=self._interval_ms)
         self._terms = tuple(terms[spec.name] for spec in self._specs)
+
+
+def carry(fresh: GuardrailState, old: GuardrailState) -> GuardrailState:
+    """Return the state at a new entry of the same stage: FAIL evidence goes on, and so do its restart weights.
+
+    All entries of a stage are one e-process, whose weights sum to at most 1: leaving and entering again buys no second
+    chance of a false alarm, however it is timed.
+    """
+    return replace(fresh, fail=old.fail, max_log_e=old.max_log_e, crossed_tick=old.crossed_tick)
 
 
 def _has_requests(row: Observation | None) -> bool:

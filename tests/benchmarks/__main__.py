@@ -12,6 +12,7 @@ import numpy as np
 from tests.benchmarks import (
     bucketing,
     calibration,
+    carried,
     collector,
     control,
     events,
@@ -34,6 +35,7 @@ PAGES = {
     "events_large": events_large,
     "first_run": first_run,
     "calibration": calibration,
+    "carried": carried,
     "methods": methods,
     "recordings": recordings,
 }
