@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE ?=
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install run test unit integration browser notebooks lint types imports bench soak lock lab demo dashboard clean
+.PHONY: help install run test unit integration browser notebooks lint types imports bench mutants soak lock lab demo dashboard clean
 
 help: ## Show this list
 	@grep -E '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ imports: $(STAMP) ## Who may import whom
 
 bench: $(STAMP) ## Measure the speed figures as ratios in one run (docs/benchmarks.md)
 	$(BIN)/python -m tests.benchmarks
+
+mutants: $(STAMP) ## Half an hour of small changes to the statistics; the tests must notice them
+	$(BIN)/python -m tests.mutants
 
 soak: $(STAMP) ## The slow proofs: full calibration, hundreds of kill -9, a hundred million events
 	$(BIN)/python -m pytest -q -m slow tests

@@ -12,9 +12,10 @@ from phase4.sim import scenario as scenarios
 from phase4.sim.scenario import Policy
 from phase4.sim.stored import StoredSource
 from phase4.sim.world import APPROVER, Run
-from phase4.store import plans, rollouts, ticks
+from phase4.store import answers, plans, rollouts, ticks
 from phase4.store.plans import Ordered
 from tests.data.homes.make import CHECKOUT, add_plan, create, new_request_id
+from tests.integration.program import run
 from tests.unit.monitor.live import START, TICK, Live
 
 PLAN = """
@@ -163,3 +164,27 @@ def test_the_broken_rollout_names_its_guardrail_and_holds_the_flag(live, scenari
     held = "emergency" if last.is_emergency else "rollback"
     assert (flag.enabled, flag.percentage, flag.held) == (False, 0.0, held)
     assert [alert.type for alert in live.store.alerts("critical")] == ["rollback"]
+
+
+def test_low_success_holds_the_stage_and_says_so(live, home):
+    wanted = parse_plan(
+        tomllib.loads(PLAN + "[guardrails.success_rate]\nlimit = 0.98\n"),
+        flag_key=CHECKOUT,
+        plan_id=f"{CHECKOUT}.1",
+        source="plan.toml",
+    )
+    row = add_plan(live.store, wanted)
+    plans.start(live.store, Ordered(row.plan_id, "ana", new_request_id()))
+    for _ in range(24):  # 12 minutes: twice what a healthy stage takes
+        for number in range(200):  # one outcome of treatment in 20 is no error, and no success either
+            live.emit(2, "invalid" if number % 20 == 0 else "ok", latency_ms=5.0 + number % 7)
+            live.emit(1, "ok", latency_ms=5.0 + number % 7)
+        live.round()
+    state = rollouts.state_of(live.store, row.plan_id)
+    assert (state.phase, state.stage) == (Phase.PROGRESSING, 0)
+    (held,) = [answer for answer in answers.kept(live.store, row.plan_id, state.entry) if answer["cause"]]
+    assert (held["guardrail"], held["role"], held["verdict"]) == ("success_rate", "signal", "FAIL")
+    said = " ".join(run(home, "rollout", "status", row.plan_id).stdout.split())
+    assert "success_rate" in said
+    assert held["cause"] in said
+    assert held["ends_with"] in said
