@@ -294,6 +294,18 @@ def ratio_drifts(
     return tuple(ours * up + theirs * down for up, down in zip(grid.up, grid.down, strict=True))
 
 
+def units_to_prove(drifts: Sequence[float], beta: float) -> float:
+    """Return after how many units the PASS evidence of a comparison reaches 1/beta, on the expected path.
+
+    The arguments are those of `units_to_fail`, with the alternatives of the PASS side. All weight is put in at once.
+
+    >>> round(units_to_prove(ratio_drifts(0.01, 1.0, 1.5, 1.0, PASS_RATIOS), 0.05), -2)
+    10900.0
+    """
+    weight = math.log(1.0 / len(drifts))
+    return _crossing(lambda units: _log_sum([units * drift for drift in drifts]) + weight, drifts, beta)
+
+
 def units_to_fail(drifts: Sequence[float], alpha: float) -> float:
     """Return after how many units FAIL comes if a defect is there from the first one, on the expected path.
 
