@@ -27,6 +27,8 @@ ROW_PX = 21
 LETTER_PX = 6
 """Width that a letter of a tick's text takes on average, in the widest usual font."""
 NAME_LETTERS = 22
+LEGEND_PX = 18
+"""Height of a row of a legend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def delay_curves(outcomes: pl.DataFrame, world: str, policies: Sequence[str]) ->
     finite = reached.filter(pl.col("delay_ms").is_finite())["delay_ms"].to_list()
     last_ms = max([*finite, HOUR_MS]) * 1.15
     unit_ms, unit = time_unit(last_ms)
-    figure: Figure = {"data": [], "layout": layout(height=260, left=48, bottom=44)}
+    legend_px = LEGEND_PX * max(len(policies) - 3, 0)  # a legend of many long names has a row for each
+    figure: Figure = {"data": [], "layout": layout(height=260 + legend_px, left=48, bottom=44)}
     shape = figure["layout"]
     shape["xaxis"] = axis(range=[0, last_ms / unit_ms], title=title(f"{unit} since the defect began"), showgrid=False)
     shape["yaxis"] = axis(range=[-0.03, 1.05], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%")
