@@ -3,25 +3,33 @@
 Evidence moves with closed ticks only and, inside a stage, does not depend on decisions; so a simulator may judge a
 block of delivered ticks in one go and read row j at tick j. Logarithms are taken throughout, and where log E comes
 within 1e-9 of a bound, or a component within reach of the cap, the scalar form decides: both forms agree.
-
-`paths_rate` and `paths_ratio` judge many rollouts at once, for calibration.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import eprocess, guardrails, latency, moments_block, sample_ratio
+from phase4.analysis import dispersion_block, eprocess, guardrails, latency, moments_block, sample_ratio
 from phase4.analysis.columns import ArmColumns, Floats, Ints
+from phase4.analysis.dispersion import LADDER, Dispersion
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
 from phase4.analysis.guardrails import AMBIENT_WINDOWS, STALE_TICKS, GuardrailState
 from phase4.analysis.moments import Moments
 from phase4.analysis.observation import OutcomeSet, user_counts
+from phase4.analysis.paths import (
+    above_limit,
+    last_sums,
+    log_sum,
+    paths_rate,
+    paths_ratio,
+    restart_weights,
+    restarted,
+)
 from phase4.analysis.specs import (
     GuardrailSpec,
     MeanGuardrail,
@@ -36,6 +44,24 @@ from phase4.analysis.specs import (
     proves,
 )
 from phase4.analysis.verdict import Reason, Role, Unit, Verdict
+
+__all__ = [
+    "REASONS",
+    "VERDICTS",
+    "GuardrailBlock",
+    "above_limit",
+    "by_steps",
+    "combine",
+    "log_gamma",
+    "log_sum",
+    "paths_rate",
+    "paths_ratio",
+    "restart_weights",
+    "restarted",
+    "run",
+    "run_all",
+    "sample_ratio_log_e",
+]
 
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int8]
@@ -195,6 +221,15 @@ class _Block:
         self.skewed = skewed & is_relative(spec)
         self.fail_t, self.pass_t = self._counts(treatment)
         self.fail_c, self.pass_c = self._counts(control)
+        found = self._phi(len(treatment)) if guardrails.is_tilted(spec) else None
+        self.phi: dispersion_block.Places | None
+        self.phi, self.known = found or (None, state.dispersion)
+        self.is_judged = np.ones(len(treatment), np.bool_) if self.phi is None else self.phi.before < len(LADDER)
+
+    def _phi(self, size: int) -> tuple[dispersion_block.Places, Dispersion]:
+        """Return phi's places for the first ticks, and what is known after them: from control's ticks that are read."""
+        events, trials = (np.where(self.skewed[:size], 0, counts[:size]) for counts in self.fail_c)
+        return dispersion_block.run(self.state.dispersion, events, trials)
 
     def _counts(self, arm: ArmColumns) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
         """Return (events, trials) of an arm for the FAIL side and for the PASS side."""
@@ -259,15 +294,30 @@ class _Block:
     def _fail_steps(self, ambient: Bools | None) -> tuple[Bools, Floats]:
         """Return which ticks are evidence, (ticks,), and ln F_k of those, (alternatives, used)."""
         x, n = self.fail_t
+        used = (n > 0) & self.is_judged
         if isinstance(self.spec, RateGuardrail):
-            used = n > 0 if ambient is None else (n > 0) & ~ambient
-            grid = eprocess.rate_grid(self.spec.limit, eprocess.FAIL_RATIOS)
-            up, down = _column(grid.up), _column(grid.down)
+            used = used if ambient is None else used & ~ambient
+            up, down = self._rate_grids(self.spec.limit, eprocess.FAIL_RATIOS, used)
             return used, x[used] * (up - down) + n[used] * down
         y, m = self.fail_c
-        used = (n > 0) & (m > 0) & ~self.skewed
-        ups, downs = _ratio_grids(n[used], m[used], self._nulls()[0], guardrails.ratios(self.spec)[0])
+        used = used & (m > 0) & ~self.skewed
+        ups, downs = self._ratio_grids(n, m, self._nulls()[0], guardrails.ratios(self.spec)[0], used)
         return used, x[used] * ups + y[used] * downs
+
+    def _rate_grids(self, limit: float, ratios: tuple[float, ...], used: Bools) -> tuple[Floats, Floats]:
+        """Return the grid of a rate as (up, down), each (alternatives, used ticks) or, if all the same, (.., 1)."""
+        if self.phi is not None:
+            return dispersion_block.rate_grids(limit, self.phi.before[used], ratios)
+        grid = eprocess.rate_grid(limit, ratios)
+        return _column(grid.up), _column(grid.down)
+
+    def _ratio_grids(
+        self, n: Ints, m: Ints, r0: float, ratios: tuple[float, ...], used: Bools
+    ) -> tuple[Floats, Floats]:
+        """Return the grid of a ratio as (up, down), each (alternatives, used ticks)."""
+        if self.phi is not None:
+            return dispersion_block.ratio_grids(n[used], m[used], r0, self.phi.before[used], ratios)
+        return dispersion_block.independent_ratio_grids(n[used], m[used], r0, ratios)
 
     def _nulls(self) -> tuple[float, float]:
         """Return the ratio of the FAIL side's null and of the PASS side's."""
@@ -286,7 +336,7 @@ class _Block:
         seen = self.fail_t[1] > 0
         events, trials = self._after_window(self.fail_t, seen)
         carried = len(self.state.window)
-        pooled_x, pooled_n = (_last_sums(counts, spec.window)[carried:] for counts in (events, trials))
+        pooled_x, pooled_n = (last_sums(np.cumsum(counts), spec.window)[carried:] for counts in (events, trials))
         least = max(least_units(spec, self.terms), 1)
         breach = (pooled_n >= least) & (pooled_x / np.maximum(pooled_n, 1) > spec.limit)
         read = np.cumsum(seen, dtype=np.int64)
@@ -307,18 +357,18 @@ class _Block:
         """Return log E_pass (ticks,), None where nothing is to be proved, and ln F_k (alternatives, ticks)."""
         x, n = self.pass_t
         carried = _column(self.state.passing.log_f)
+        steps = np.zeros((len(carried), len(x)))
         if isinstance(self.spec, RateGuardrail):
-            grid = eprocess.rate_grid(self.spec.limit, eprocess.PASS_RATIOS)
-            up, down = _column(grid.up), _column(grid.down)
-            steps = x * (up - down) + n * down
+            used = self.is_judged
+            up, down = self._rate_grids(self.spec.limit, eprocess.PASS_RATIOS, used)
+            steps[:, used] = x[used] * (up - down) + n[used] * down
         elif not proves(self.spec):
-            return None, np.broadcast_to(carried, (len(carried), len(x)))
+            return None, np.broadcast_to(carried, steps.shape)
         else:
             y, m = self.pass_c
-            used = (n > 0) & (m > 0) & ~self.skewed
-            some_n, some_m = np.where(used, n, 1), np.where(used, m, 1)
-            ups, downs = _ratio_grids(some_n, some_m, self._nulls()[1], guardrails.ratios(self.spec)[1])
-            steps = np.where(used, x * ups + y * downs, 0.0)
+            used = (n > 0) & (m > 0) & ~self.skewed & self.is_judged
+            ups, downs = self._ratio_grids(n, m, self._nulls()[1], guardrails.ratios(self.spec)[1], used)
+            steps[:, used] = x[used] * ups + y[used] * downs
         log_f = carried + np.cumsum(steps, axis=1)
         return (log_sum(log_f) - np.log(len(carried)) if proves(self.spec) else None), log_f
 
@@ -356,6 +406,8 @@ class _Block:
         rows.append((self.skewed, Verdict.INCONCLUSIVE, Reason.SAMPLE_RATIO))
         if sides.ambient is not None:
             rows.append((sides.ambient, Verdict.INCONCLUSIVE, Reason.AMBIENT))
+        if self.phi is not None:
+            rows.append((self.phi.after == len(LADDER), Verdict.INCONCLUSIVE, Reason.OVERDISPERSED))
         rows.append((few, Verdict.INCONCLUSIVE, Reason.MIN_UNITS))
         done = Reason.NO_ALARM
         if sides.log_pass is not None:
@@ -387,6 +439,9 @@ class _Block:
         )
         if first is not None and state.crossed_tick is None:
             changed = replace(changed, crossed_tick=int(self.ticks[first]))
+        if self.phi is not None:
+            is_whole = stop + 1 == len(self.ticks)
+            changed = replace(changed, dispersion=self.known if is_whole else self._phi(stop + 1)[1])
         rows = int(sides.read[stop])
         if isinstance(spec, ThresholdGuardrail):
             kept = _window_at(sides.window, rows + len(state.window), spec.window)
@@ -599,109 +654,6 @@ def combine(roles: Sequence[Role], verdicts: Sequence[Codes]) -> tuple[Codes, Co
     return outcome, decider
 
 
-def restart_weights(begin: int, count: int, horizon_ticks: int | None) -> Floats:
-    """Return `eprocess.restart_weight` for the ticks begin, begin + 1, ..., as (count,) float64."""
-    index = np.arange(max(begin, 1), begin + count + 1, dtype=np.float64)
-    g = 1.0 / (1.0 + np.log(index))
-    tail = g[:-1] - g[1:]
-    if horizon_ticks is None:
-        weights = 0.5 * tail
-    else:
-        weights = np.where(index[:-1] <= horizon_ticks, 3.0 / (8.0 * horizon_ticks), 0.0) + 0.125 * tail
-    return weights if begin or not count else np.concatenate([[0.5], weights])
-
-
-def paths_rate(
-    events: Ints, trials: Ints, limit: float, *, horizon_ticks: int | None, frozen: Bools | None = None
-) -> Floats:
-    """Return log E of the FAIL side of a rate for many rollouts.
-
-    Args:
-        events: Events, (ticks, rollouts).
-        trials: Trials, (ticks, rollouts) or (ticks, 1).
-        limit: p0, in (0, 0.5].
-        horizon_ticks: Planned length in ticks, None = unknown.
-        frozen: (ticks, rollouts) bool, True where control calls the tick ambient: no evidence, no weight.
-
-    Returns:
-        (ticks, rollouts) float64.
-    """
-    grid = eprocess.rate_grid(limit, eprocess.FAIL_RATIOS)
-    up, down = np.array(grid.up)[:, None], np.array(grid.down)[:, None]
-    usable = np.broadcast_to(trials > 0, events.shape)
-    if frozen is not None:
-        usable = usable & ~frozen
-    return _paths(
-        usable, lambda t: events[t] * (up - down) + trials[t] * down, horizon_ticks, len(eprocess.FAIL_RATIOS)
-    )
-
-
-def paths_ratio(
-    events: Ints,
-    trials: Ints,
-    events_control: Ints,
-    trials_control: Ints,
-    *,
-    max_ratio: float,
-    horizon_ticks: int | None,
-) -> Floats:
-    """Return log E of the FAIL side of a ratio for many rollouts.
-
-    Args:
-        events: Events of treatment, (ticks, rollouts).
-        trials: Trials of treatment, (ticks, rollouts) or (ticks, 1).
-        events_control: Events of control, as `events`.
-        trials_control: Trials of control, as `trials`.
-        max_ratio: r0 of the null.
-        horizon_ticks: Planned length in ticks, None = unknown.
-
-    Returns:
-        (ticks, rollouts) float64.
-    """
-    usable = np.broadcast_to((trials > 0) & (trials_control > 0), events.shape)
-
-    def steps(t: int) -> Floats:
-        n, m = np.maximum(trials[t], 1), np.maximum(trials_control[t], 1)
-        up, down = _ratio_grids(n, m, max_ratio, eprocess.FAIL_RATIOS)
-        result: Floats = events[t] * up + events_control[t] * down
-        return result
-
-    return _paths(usable, steps, horizon_ticks, len(eprocess.FAIL_RATIOS))
-
-
-def above_limit(events: Ints, trials: Ints, limit: float) -> Bools:
-    """Return where control itself is above the limit: `guardrails.is_ambient` for every tick at once.
-
-    Args:
-        events: Control's events on its ticks with data, (ticks,) or (ticks, rollouts).
-        trials: Control's trials, of the same shape.
-        limit: The rate p0.
-    """
-    total_x, total_n = np.cumsum(events, axis=0), np.cumsum(trials, axis=0)
-    flags = np.zeros(events.shape, np.bool_)
-    for length in AMBIENT_WINDOWS:
-        x, n = _of_last(total_x, length), _of_last(total_n, length)
-        flags |= x > n * limit + np.sqrt(n * (limit * (1.0 - limit)))
-    return flags
-
-
-def _paths(usable: Bools, steps: Callable[[int], Floats], horizon_ticks: int | None, alternatives: int) -> Floats:
-    ticks, rollouts = usable.shape
-    weights = restart_weights(0, ticks, horizon_ticks) / alternatives
-    e = np.zeros((alternatives, rollouts))
-    read = np.zeros(rollouts, np.int64)
-    out = np.empty((ticks, rollouts))
-    with np.errstate(over="ignore"):  # what is beyond the cap is cut to it
-        for t in range(ticks):
-            now = usable[t]
-            grown = (e + weights[np.minimum(read, ticks - 1)]) * np.exp(np.minimum(steps(t), eprocess.EXPONENT_CAP))
-            e = np.where(now, np.minimum(grown, eprocess.E_CAP), e)
-            read += now
-            out[t] = e.sum(axis=0)
-    with np.errstate(divide="ignore"):
-        return np.log(out)
-
-
 def _pair(counts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
     """Return (events, trials), refused where impossible."""
     events, trials = counts
@@ -710,55 +662,8 @@ def _pair(counts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
     return events, trials
 
 
-def _ratio_grids(n: Ints, m: Ints, r0: float, ratios: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Return ln(theta_k/theta0) and ln((1-theta_k)/(1-theta0)), each (alternatives, ticks).
-
-    With q = r0*n/(r0*n + m) both follow from one logarithm: the first ratio is k/(1 + (k-1)q), the second 1/k of it.
-    """
-    q = r0 * n / (r0 * n + m)
-    k = _column(ratios)
-    down = -np.log1p((k - 1.0) * q)
-    return down + np.log(k), down
-
-
 def _column(values: Sequence[float]) -> Floats:
     return np.array(values)[:, None]
-
-
-def restarted(steps: Floats, log_weights: Floats, carried: Floats) -> Floats:
-    """Return ln E_k before and after each tick: (alternatives, ticks + 1), from E := (E + w_t) * F_t.
-
-    With C_t the sum of the steps so far, `ln E_t = C_t + ln(E_0 + sum over j <= t of w_j exp(-C_(j-1)))`.
-    """
-    total = np.zeros((steps.shape[0], steps.shape[1] + 1))
-    np.cumsum(steps, axis=1, out=total[:, 1:])
-    terms = np.empty_like(total)
-    terms[:, 0] = carried
-    terms[:, 1:] = log_weights - total[:, :-1]
-    return total + np.logaddexp.accumulate(terms, axis=1)
-
-
-def log_sum(components: Floats) -> Floats:
-    """Return ln of the sum of exp over the alternatives, (ticks,); minus infinity where all are."""
-    top = components.max(axis=0)
-    safe = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        total: Floats = safe + np.log(np.exp(components - safe).sum(axis=0))
-    return total
-
-
-def _last_sums(values: Ints, length: int | None) -> Ints:
-    """Return the sum of the last `length` values at each place (all so far for None), along axis 0."""
-    return _of_last(np.cumsum(values, axis=0), length)
-
-
-def _of_last(total: Ints, length: int | None) -> Ints:
-    """Return the sums over the last `length` places from running totals, along axis 0."""
-    if length is None or length >= len(total):
-        return total
-    result = total.copy()
-    result[length:] -= total[:-length]
-    return result
 
 
 def _window_at(window: tuple[Ints, Ints] | None, count: int, length: int | None) -> tuple[tuple[int, int], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from phase4.analysis import eprocess, guardrails, interval, moments
+from phase4.analysis import dispersion, eprocess, guardrails, interval, moments
 from phase4.analysis.eprocess import PassEvidence
 from phase4.analysis.guardrails import GuardrailState
 from phase4.analysis.specs import (
@@ -45,6 +45,8 @@ class Explanation:
     """E that PASS asks for; None where nothing is to be proved."""
     changes: str
     """What would change the verdict."""
+    approximation: str
+    """What is assumed of requests, such as "approximate: phi = 4 from 288 groups"; empty where nothing is."""
 
 
 def explain(spec: GuardrailSpec, terms: Terms, state: GuardrailState, answer: Assessment) -> Explanation:
@@ -67,6 +69,7 @@ def explain(spec: GuardrailSpec, terms: Terms, state: GuardrailState, answer: As
         e_needed=None if is_raw else 1.0 / answer.alpha,
         pass_needed=None if answer.log_e_pass is None else 1.0 / answer.beta,
         changes=_changes(spec, terms, state, answer),
+        approximation=_approximation(spec, state),
     )
 
 
@@ -83,6 +86,18 @@ def limit_of(spec: GuardrailSpec) -> float | None:
             return 1.0 + spec.margin
         case SampleRatioGuardrail():
             return spec.shares[0]
+
+
+def _approximation(spec: GuardrailSpec, state: GuardrailState) -> str:
+    if not guardrails.is_tilted(spec):
+        return ""
+    phi, groups = state.dispersion.phi, state.dispersion.groups
+    if math.isinf(phi):
+        return f"not judged: phi above {dispersion.LADDER[-1]:.0f} from {groups} groups"
+    if not state.units_control:
+        return f"approximate: phi = {phi:g} assumed, without control to estimate it from"
+    few = f" (at least {dispersion.LADDER[dispersion.START]:g} below {dispersion.ENOUGH})"
+    return f"approximate: phi = {phi:g} from {groups} groups{few if groups < dispersion.ENOUGH else ''}"
 
 
 def _interval(spec: GuardrailSpec, state: GuardrailState) -> tuple[float, float]:
@@ -121,6 +136,10 @@ def _changes(spec: GuardrailSpec, terms: Terms, state: GuardrailState, answer: A
             return "nothing in this stage: users are missing in one arm, and comparisons say nothing"
         case Reason.AMBIENT:
             return "control back below the limit: what happens now happens to both arms"
+        case Reason.OVERDISPERSED:
+            return (
+                'unit = "user", or role = "observe": control\'s own requests fail in bursts that no evidence allows for'
+            )
         case Reason.MIN_UNITS:
             return _fewest(spec, terms, state, units)
         case Reason.COLLECTING:
@@ -183,14 +202,16 @@ def _units_to_pass(terms: Terms, state: GuardrailState, gains: tuple[float, ...]
 
 def _gains(spec: GuardrailSpec, state: GuardrailState) -> tuple[float, ...]:
     """Return by how much one more unit of treatment raises ln F_k of the PASS side, at the rates so far."""
-    if not state.units:
+    phi = guardrails.phi(spec, state)
+    if not state.units or math.isinf(phi):
         return ()
     if isinstance(spec, RateGuardrail):
-        grid = eprocess.rate_grid(spec.limit, eprocess.PASS_RATIOS)
+        grid = dispersion.rate_grid(spec.limit, phi, eprocess.PASS_RATIOS)
         events, others = state.events, state.units - state.events
     elif isinstance(spec, RatioGuardrail | QuantileGuardrail):
         null = spec.pass_ratio if isinstance(spec, RatioGuardrail) else 1.0
-        grid = eprocess.ratio_grid(state.units, max(state.units_control, 1), null, guardrails.ratios(spec)[1])
+        arms = state.units, max(state.units_control, 1)
+        grid = dispersion.ratio_grid(*arms, null, phi, guardrails.ratios(spec)[1])
         events, others = state.events, state.events_control
     else:
         return ()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from phase4.analysis import eprocess, latency, moments, sample_ratio
+from phase4.analysis import dispersion, eprocess, latency, moments, sample_ratio
+from phase4.analysis.dispersion import Dispersion
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
 from phase4.analysis.latency import Histogram
 from phase4.analysis.moments import Moments
@@ -64,6 +65,8 @@ class GuardrailState:
     """Mean: the sums of treatment and of control since the entry."""
     log_e: tuple[float, float] | None = None
     """Kinds without a grid: (ln of the FAIL evidence, ln of the PASS evidence) now."""
+    dispersion: Dispersion = field(default_factory=Dispersion)
+    """Rate or ratio of requests: what control has shown of their overdispersion."""
 
 
 def start(spec: GuardrailSpec) -> GuardrailState:
@@ -170,9 +173,9 @@ def _read(
     """Return the state with what the tick says as evidence."""
     match spec:
         case RateGuardrail():
-            return _step_rate(spec, terms, state, treatment, control)
+            return _disperse(spec, _step_rate(spec, terms, state, treatment, control), control)
         case RatioGuardrail():
-            return _step_ratio(spec, terms, state, treatment, control)
+            return _disperse(spec, _step_ratio(spec, terms, state, treatment, control), control)
         case ThresholdGuardrail():
             return _step_threshold(spec, terms, state, treatment)
         case QuantileGuardrail():
@@ -206,6 +209,7 @@ def assess(
         units=state.units,
         units_control=state.units_control if _has_two_arms(spec) else None,
         first_crossed_tick=state.crossed_tick,
+        dispersion=phi(spec, state),
     )
 
 
@@ -239,6 +243,23 @@ def is_ambient(window: Sequence[tuple[int, int]], limit: float) -> bool:
         if trials and events > trials * limit + math.sqrt(trials * (limit * (1.0 - limit))):
             return True
     return False
+
+
+def is_tilted(spec: GuardrailSpec) -> bool:
+    """Return whether a guardrail's evidence allows for overdispersion: a rate or a ratio of requests."""
+    return isinstance(spec, RateGuardrail | RatioGuardrail) and spec.unit is Unit.REQUEST
+
+
+def phi(spec: GuardrailSpec, state: GuardrailState) -> float:
+    """Return the overdispersion that the next tick is judged with; infinity where it cannot be judged."""
+    return state.dispersion.phi if is_tilted(spec) else 1.0
+
+
+def _disperse(spec: RateGuardrail | RatioGuardrail, state: GuardrailState, control: Counts | None) -> GuardrailState:
+    """Return the state with what control says of the ticks to come: after the tick was judged, never before."""
+    if control is None or not is_tilted(spec):
+        return state
+    return replace(state, dispersion=state.dispersion.after(*fail_counts(spec, control)))
 
 
 def _count(
@@ -320,15 +341,17 @@ def _step_rate(
         if n:
             window = (*state.window, (x, n))[-AMBIENT_WINDOWS[-1] :]
             state = replace(state, window=window, ambient=is_ambient(window, spec.limit))
-    if treatment is None:
+    spread = phi(spec, state)
+    if treatment is None or math.isinf(spread):
         return state
     x, n = fail_counts(spec, treatment)
     if n and not state.ambient:
-        fail = state.fail.step(eprocess.rate_grid(spec.limit, eprocess.FAIL_RATIOS), x, n - x, terms.horizon_ticks)
+        grid = dispersion.rate_grid(spec.limit, spread, eprocess.FAIL_RATIOS)
+        fail = state.fail.step(grid, x, n - x, terms.horizon_ticks)
         state = replace(state, fail=fail, max_log_e=max(state.max_log_e, fail.log_e))
     x, n = pass_counts(spec, treatment)
     if n:
-        grid = eprocess.rate_grid(spec.limit, eprocess.PASS_RATIOS)
+        grid = dispersion.rate_grid(spec.limit, spread, eprocess.PASS_RATIOS)
         state = replace(state, passing=state.passing.step(grid, x, n - x))
     return state
 
@@ -336,18 +359,19 @@ def _step_rate(
 def _step_ratio(
     spec: RatioGuardrail, terms: Terms, state: GuardrailState, treatment: Counts | None, control: Counts | None
 ) -> GuardrailState:
-    if treatment is None or control is None:
+    spread = phi(spec, state)
+    if treatment is None or control is None or math.isinf(spread):
         return state
     x, n = fail_counts(spec, treatment)
     y, m = fail_counts(spec, control)
     if n and m:
-        grid = eprocess.ratio_grid(n, m, spec.max_ratio, eprocess.FAIL_RATIOS)
+        grid = dispersion.ratio_grid(n, m, spec.max_ratio, spread, eprocess.FAIL_RATIOS)
         fail = state.fail.step(grid, x, y, terms.horizon_ticks)
         state = replace(state, fail=fail, max_log_e=max(state.max_log_e, fail.log_e))
     x, n = pass_counts(spec, treatment)
     y, m = pass_counts(spec, control)
     if spec.prove and n and m:
-        grid = eprocess.ratio_grid(n, m, spec.pass_ratio, eprocess.PASS_RATIOS)
+        grid = dispersion.ratio_grid(n, m, spec.pass_ratio, spread, eprocess.PASS_RATIOS)
         state = replace(state, passing=state.passing.step(grid, x, y))
     return state
 
@@ -442,6 +466,8 @@ def _verdict(
         return Verdict.INCONCLUSIVE, Reason.SAMPLE_RATIO
     if isinstance(spec, RateGuardrail) and state.ambient:
         return Verdict.INCONCLUSIVE, Reason.AMBIENT
+    if math.isinf(phi(spec, state)):
+        return Verdict.INCONCLUSIVE, Reason.OVERDISPERSED
     least = least_units(spec, terms)
     if state.units < least or (is_relative(spec) and state.units_control < least):
         return Verdict.INCONCLUSIVE, Reason.MIN_UNITS

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     AMBIENT = "ambient"
     MIN_UNITS = "min_units"
     COLLECTING = "collecting"
+    OVERDISPERSED = "overdispersed"
 
 
 class Role(StrEnum):
@@ -68,6 +69,9 @@ class Assessment:
     units_control: int | None
     first_crossed_tick: int | None
     """Tick at which FAIL was reached first; a guard stays there."""
+    dispersion: float = 1.0
+    """phi that the next tick is judged with where requests are the unit of a rate or a ratio, infinity above all that
+    are judged; 1 = as independent."""
 
 
 def combine(assessments: Iterable[Assessment]) -> tuple[Verdict, Assessment | None]:

@@ -44,6 +44,7 @@ def assert_same(fast, slow):
         slow.state.ambient,
     )
     assert fast.state.fail.log_e == pytest.approx(slow.state.fail.log_e, abs=1e-9)
+    assert fast.state.dispersion == slow.state.dispersion
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_nothing_seen_is_no_data():
 
 
 def test_silence_for_three_ticks_is_stale():
-    clean = [(row(0, 1000), None)]
+    clean = [(row(0, 2000), None)]
     assert judged(RATE, clean + [(None, None)] * 2).verdict is Verdict.PASS
     answer = judged(RATE, clean + [(None, None)] * 3)
     assert (answer.verdict, answer.reason) == (Verdict.NO_DATA, Reason.STALE)
@@ -97,12 +97,13 @@ def test_enough_units_without_proof_is_collecting():
 
 
 def test_proof_of_a_low_rate_is_pass():
-    answer = judged(RATE, [(row(0, 422), None)])
+    answer = judged(RATE, [(row(0, 1003), None)])
     assert (answer.verdict, answer.reason) == (Verdict.PASS, Reason.EVIDENCE)
+    assert judged(RATE, [(row(0, 1002), None)]).reason is Reason.COLLECTING
 
 
 def test_a_service_that_turned_bad_loses_its_pass():
-    good = [(row(0, 500), None)]
+    good = [(row(0, 1100), None)]
     assert judged(RATE, good).verdict is Verdict.PASS
     assert judged(RATE, [*good, (row(9, 500), None)]).verdict is not Verdict.PASS
 

@@ -146,13 +146,12 @@ def test_a_new_entry_starts_its_watched_time_anew():
 def test_a_clean_stage_becomes_green_when_it_is_proved():
     watch = Watch(Steady(errors=0, requests=100))
     verdicts = [watch.see(tick).verdict for tick in range(12)]
-    first = verdicts.index(Verdict.PASS)
-    assert verdicts == [Verdict.INCONCLUSIVE] * first + [Verdict.PASS] * (12 - first)
-    assert 2 < first < 6
+    # requests are allowed to vary 4 times as much as independent ones: 1,003 without an error prove 1 %
+    assert verdicts == [Verdict.INCONCLUSIVE] * 10 + [Verdict.PASS] * 2
 
 
 def test_a_green_stage_names_no_guardrail_and_no_reason():
-    seen = Watch().see(0)
+    seen = Watch(Steady(requests=1_100)).see(0)
     assert (seen.verdict, seen.guardrail, seen.reason) == (Verdict.PASS, None, None)
 
 
@@ -179,7 +178,7 @@ def test_silence_is_no_data():
 
 
 def test_silence_after_data_becomes_stale():
-    watch = Watch(Steady(silent=range(5, TICKS)))
+    watch = Watch(Steady(requests=1_100, silent=range(5, TICKS)))
     verdicts = [watch.see(tick).verdict for tick in range(9)]
     assert verdicts == [*[Verdict.PASS] * 7, *[Verdict.NO_DATA] * 2]
 
