@@ -13,6 +13,7 @@ from tests.benchmarks import (
     bucketing,
     calibration,
     carried,
+    clusters,
     collector,
     control,
     events,
@@ -36,6 +37,7 @@ PAGES = {
     "first_run": first_run,
     "calibration": calibration,
     "carried": carried,
+    "clusters": clusters,
     "methods": methods,
     "recordings": recordings,
 }
