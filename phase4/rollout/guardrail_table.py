@@ -142,7 +142,7 @@ def _default_names(limits: Limits) -> list[str]:
         names.append("latency_mean")
     if "cpu_ms" in limits.measures and limits.latency_margin is not None:
         names.append("cpu_mean")
-    return [*names, SAMPLE_RATIO]
+    return [*names, SAMPLE_RATIO, *(f"{name}{TWIN}" for name in names if f"{name}{TWIN}" in TWINS)]
 
 
 def left_out(names: Iterable[str], limits: Limits) -> dict[str, str]:
@@ -156,7 +156,7 @@ def left_out(names: Iterable[str], limits: Limits) -> dict[str, str]:
     complete = _default_names(replace(limits, measures=frozenset(why)))
     needs = {"validation_failures": "validation"}
     known = set(names)
-    return {name: why[needs.get(name, "latency")] for name in complete if name not in known}
+    return {name: why[needs.get(name, "latency")] for name in complete if name not in known and name not in TWINS}
 
 
 def _by_stage(columns: Sequence[Sequence[GuardrailSpec | None]], stages: int) -> tuple[tuple[GuardrailSpec, ...], ...]:

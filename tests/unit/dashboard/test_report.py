@@ -167,5 +167,9 @@ def test_every_kind_of_guardrail_has_a_row_with_what_it_holds_its_arm_to():
         "latency_mean": ("mean", "mean +5 %"),
         "cpu_mean": ("mean", "mean +5 %"),
         "sample_ratio": ("sample ratio", "shares as assigned"),
+        "error_rate_requests": ("rate", "0.5 %"),
+        "error_ratio_requests": ("ratio", "ratio 1"),
+        "validation_failures_requests": ("rate", "5 %"),
+        "latency_p95_requests": ("quantile", "p95 +5 %"),
         "raw": ("raw threshold, 1 tick", "1 %"),
     }

@@ -38,8 +38,11 @@ def test_without_reports_the_default_set_judges_outcomes_alone():
 @pytest.mark.parametrize(
     ("measure", "added"),
     [
-        ("latency", {"latency_p95": Role.GUARD, "latency_mean": Role.SIGNAL}),
-        ("validation", {"validation_failures": Role.GUARD}),
+        (
+            "latency",
+            {"latency_p95": Role.GUARD, "latency_mean": Role.SIGNAL, "latency_p95_requests": Role.OBSERVE},
+        ),
+        ("validation", {"validation_failures": Role.GUARD, "validation_failures_requests": Role.OBSERVE}),
         ("cpu_ms", {"cpu_mean": Role.SIGNAL}),
     ],
 )
@@ -47,6 +50,14 @@ def test_what_is_reported_is_guarded(measure, added):
     for plan in (parse(measures=[measure]), parse(limits=Limits(measures=frozenset({measure})))):
         more = {spec.name: spec.role for spec in plan.guardrails[0] if spec.name not in names(parse())}
         assert more == added
+
+
+def test_every_guard_of_users_has_a_twin_of_requests_that_only_watches():
+    for specs in parse(measures=["latency", "validation"]).guardrails:
+        roles = {spec.name: (spec.role, spec.unit) for spec in specs}
+        guards = [spec.name for spec in specs if spec.role is Role.GUARD and spec.name != "emergency"]
+        assert guards
+        assert all(roles[f"{name}_requests"] == (Role.OBSERVE, Unit.REQUEST) for name in guards)
 
 
 def test_latency_is_not_guarded_where_the_settings_say_so():
@@ -57,7 +68,7 @@ def test_latency_is_not_guarded_where_the_settings_say_so():
 def test_the_margin_of_the_settings_is_that_of_every_comparison_of_time():
     plan = parse(measures=["latency", "cpu_ms"], limits=Limits(latency_margin=0.2))
     margins = {spec.name: spec.margin for spec in plan.guardrails[0] if hasattr(spec, "margin")}
-    assert margins == {"latency_p95": 0.2, "latency_mean": 0.2, "cpu_mean": 0.2}
+    assert margins == {"latency_p95": 0.2, "latency_mean": 0.2, "cpu_mean": 0.2, "latency_p95_requests": 0.2}
 
 
 def test_what_is_left_out_is_told_with_its_reason():

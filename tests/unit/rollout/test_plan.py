@@ -407,7 +407,7 @@ OTHER = {
 
 
 def test_the_digest_of_a_plan_is_the_same_on_every_machine():
-    assert parse(SMALL).digest == "b102705eee7245e734ef88ceec2edfbc5791e58f7afcb1eb719ff0c587e3d8eb"
+    assert parse(SMALL).digest == "15ecba9973d1163edbd7fa1c2dcc2a8c2a6471d0845647b176d9fade3f68db57"
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_file():
