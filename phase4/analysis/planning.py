@@ -163,11 +163,21 @@ def units_to_pass(limit: float, beta: float, rate: float, power: float = MEDIAN)
         return grid_clean_units(limit, beta)
     if max(rate_drifts(limit, rate, PASS_RATIOS)) <= 0.0:
         return math.inf
-    return _Path(limit, beta, rate, 0).units_until(power) or _units_to_stand(limit, beta, rate, power)
+    return _Path(limit, beta, rate, 0).units_until(power) or units_to_stand(limit, beta, rate, power)
 
 
-def _units_to_stand(limit: float, beta: float, rate: float, power: float) -> int:
-    """Return the fewest units at which proof stands with a probability, and not: has been there once."""
+def units_to_stand(limit: float, beta: float, rate: float, power: float = MEDIAN) -> float:
+    """Return the fewest units at which proof stands with a probability: at that look, and not at some look before.
+
+    The arguments are those of `units_to_pass`, which needs fewer: evidence goes up and down. Where all users of a stage
+    have come before it may be left, this is what counts.
+
+    >>> units_to_stand(0.01, 0.05, 0.0), units_to_stand(0.01, 0.05, 0.005), units_to_stand(0.01, 0.05, 0.0099)
+    (422, 2493, inf)
+    """
+    _check_open_unit("power", power)
+    if max(rate_drifts(limit, rate, PASS_RATIOS)) <= 0.0:
+        return math.inf
 
     def is_likely(events: int) -> bool:
         # the probability is highest where one more event has just become bearable
@@ -300,7 +310,7 @@ def units_to_prove(drifts: Sequence[float], beta: float) -> float:
     The arguments are those of `units_to_fail`, with the alternatives of the PASS side. All weight is put in at once.
 
     >>> round(units_to_prove(ratio_drifts(0.01, 1.0, 1.5, 1.0, PASS_RATIOS), 0.05), -2)
-    10900.0
+    11000.0
     """
     weight = math.log(1.0 / len(drifts))
     return _crossing(lambda units: _log_sum([units * drift for drift in drifts]) + weight, drifts, beta)

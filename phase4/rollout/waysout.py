@@ -108,12 +108,12 @@ def provable(guard: GuardForecast) -> float:
 
 
 def _safe_units(guard: GuardForecast) -> float:
-    """Return the units at which four of five rollouts pass."""
+    """Return the units at which four of five rollouts pass, also if all have come before the stage may be left."""
     least = least_units(guard.spec, guard.terms)
     if not (isinstance(guard.spec, RateGuardrail) and guard.spec.prove):
         units = guard.at_base.units
         return units + 0.84 * math.sqrt(units) if units < math.inf else units
-    return max(least, planning.units_to_pass(guard.spec.limit, guard.terms.beta, guard.base_rate or 0.0, SAFE))
+    return max(least, planning.units_to_stand(guard.spec.limit, guard.terms.beta, guard.base_rate or 0.0, SAFE))
 
 
 def _longer(stage: StageForecast, guard: GuardForecast, traffic: Traffic, needed: float) -> Way | None:

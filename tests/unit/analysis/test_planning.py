@@ -131,6 +131,13 @@ def test_a_higher_rate_needs_more_units_and_one_near_the_limit_is_never_proved()
         assert planning.units_to_pass(0.01, BETA, rate) == math.inf
 
 
+@given(LIMITS, st.floats(0.0, 0.9))
+def test_proof_that_stands_takes_more_units_than_proof_that_was_there_once(limit, share):
+    stands = planning.units_to_stand(limit, BETA, share * limit)
+    assert stands >= planning.units_to_pass(limit, BETA, share * limit)
+    assert planning.binomial_cdf(planning.most_events(limit, BETA, stands), stands, share * limit) >= 0.5
+
+
 def test_where_many_events_are_expected_the_figure_is_that_of_proof_that_stands():
     units = planning.units_to_pass(0.01, BETA, 0.009)
     assert units * 0.009 > 400
