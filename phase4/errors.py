@@ -16,6 +16,7 @@ Phase4Error                     INTERNAL              70
 │   ├── FlagHeld                FLAG_HELD              4   a flag that a rollback or an emergency holds
 │   ├── PercentageMax           PERCENTAGE_MAX         4   a percentage above the environment's maximum
 │   ├── NotPermitted            NOT_PERMITTED          4   somebody who may not
+│   ├── Underpowered            UNDERPOWERED           4   a plan that would not reach a verdict in its time
 │   └── RequestIdReused         REQUEST_ID_REUSED      4   one request id for two different commands
 ├── NotFound                    NOT_FOUND              5
 │   ├── FlagNotFound            FLAG_NOT_FOUND         5
@@ -143,6 +144,12 @@ class PercentageMax(Refused):
     """A percentage above the environment's maximum."""
 
     code = "PERCENTAGE_MAX"
+
+
+class Underpowered(Refused):
+    """A plan that would probably not reach a verdict in its time."""
+
+    code = "UNDERPOWERED"
 
 
 class NotPermitted(Refused):

@@ -90,7 +90,8 @@ def _parse(argv: Sequence[str]) -> Any:
     words = [*_command_line(argv)[:2], "", ""]
     if words[0] in GROUPS:
         try:
-            return build_parser(words[0], words[1] if words[1].isidentifier() else None).parse_args(argv)
+            second = words[1] if words[1].replace("-", "").isidentifier() and words[1][0] != "-" else None
+            return build_parser(words[0], second).parse_args(argv)
         except UsageError as error:
             if error.message.startswith("unknown: -"):
                 raise  # the nearest option of this command, and not of another

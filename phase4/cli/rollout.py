@@ -19,6 +19,20 @@ def add_parsers(commands: Any) -> None:
     create.add_argument("--replace", action="store_true", help="cancel the flag's live plan first")
     create.add_argument("--rehearsal", metavar="RUN", help="the rehearsal that the live run is compared with")
     create.add_argument("--strict", action="store_true", help="refuse a plan that cannot reach a verdict in its time")
+    check = group.add(
+        "plan-check",
+        "whether a plan reaches its verdicts at this traffic, and the ways out",
+        "rollout plan-check default --users 2000 --traffic 20000/day",
+        module="phase4.cli.plancheck",
+    )
+    check.add_argument("plan", metavar="PLAN", help='a plan file (TOML), the id of a plan, or "default"')
+    check.add_argument("--users", metavar="N", help="how many users there are, exposed or not, for example 2000")
+    check.add_argument("--traffic", metavar="N/s", help="their requests in a time, for example 20/s, 500/min, 1.2M/day")
+    check.add_argument("--from-events", action="store_true", help="traffic and failures as seen in the last week")
+    check.add_argument("--flag", metavar="FLAG", help="whose events; default: the plan's, or the busiest flag's")
+    check.add_argument("--base-rate", metavar="RATE", help="failures without the feature, for example 0.1%% or 0.001")
+    check.add_argument("--suggest", action="store_true", help="print a plan file that works for these users")
+    check.add_argument("--strict", action="store_true", help="refuse a plan that would hold: exit status 4")
     status = group.add("status", "where plans are, and what they wait for", "rollout status")
     status.add_argument("plan", metavar="PLAN", nargs="?", help="id of one plan; default: all")
     status.add_argument("--watch", action="store_true", help="show it again after every change, until Ctrl-C")

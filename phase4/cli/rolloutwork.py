@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from phase4 import clock
-from phase4.cli import answering, order
+from phase4.cli import answering, budgeting, order
 from phase4.cli.console import Console
 from phase4.cli.order import with_store
+from phase4.cli.planfile import document, limits_of
 from phase4.cli.settings import settings_of
 from phase4.durations import DAY_MS, show
-from phase4.errors import NotBuilt, PlanInvalid, Refused, UsageError
-from phase4.rollout.guardrail_table import Limits, left_out
+from phase4.errors import NotBuilt, Refused, UsageError
+from phase4.rollout.guardrail_table import left_out
 from phase4.rollout.plan import RolloutPlan, parse_plan
 from phase4.rollout.state import RolloutState
 from phase4.store import answers, plans, rollouts, ticks
 from phase4.store.control import ControlStore, FlagRow, Reply
 from phase4.store.plans import Ordered
+
+if TYPE_CHECKING:
+    from phase4.rollout.forecast import Forecast
+    from phase4.store.recent import Seen
 
 RECENT_MS = 7 * DAY_MS
 """How far back outcomes say what an application reports."""
@@ -31,14 +34,20 @@ UNSIGNED = "unsigned: approvals carry the user's name and no signature yet"
 @with_store
 def create(args: Any, console: Console, store: ControlStore) -> int:
     """Make a pending plan."""
+    from phase4.cli import forecasting, plancheck  # an order on a plan that is there needs no figures
     from phase4.config.plan_defaults import PlanDefaults
 
-    if args.rehearsal is not None or args.strict:
-        option = "--strict" if args.strict else "--rehearsal"
-        raise NotBuilt(f"rollout create {option} needs the planning figures, which this version does not have yet")
-    defaults = PlanDefaults.of(settings_of(store))
+    if args.rehearsal is not None:
+        raise NotBuilt("rollout create --rehearsal needs the live band, which this version does not have yet")
+    settings = settings_of(store)
+    defaults = PlanDefaults.of(settings)
     since_ms = order.now() - RECENT_MS
     measured = {flag.id: ticks.measures(store, flag.id, since_ms) for flag in store.flags()}
+    flag = store.flag(args.flag)
+    sketch = _plan(args, flag, 1, defaults, measured[flag.id])
+    found, seen = plancheck.of_new(store, flag, sketch, interval_ms=settings.value("MONITORING_INTERVAL_MS"))
+    if args.strict and found.is_underpowered:
+        raise plancheck.refusal(found, f"rollout plan-check {args.file or plancheck.DEFAULT} --from-events --suggest")
     reply, plan = plans.create(
         store,
         args.flag,
@@ -49,19 +58,22 @@ def create(args: Any, console: Console, store: ControlStore) -> int:
         request_id=order.request_id(args),
     )
     names = [spec.name for specs in plan.guardrails for spec in specs]
-    missing = (
-        {} if _names_guardrails(args.file) else left_out(names, _limits(defaults, measured[store.flag(args.flag).id]))
-    )
+    own = limits_of(defaults, measured[flag.id])
+    missing = {} if "guardrails" in document(args.file)[0] else left_out(names, own)
+    warnings = forecasting.warnings(found)
     _tell_plan(console, plan, reply.data["plan"], made=reply.data["made"], missing=missing)
+    _tell_planning(console, found, seen, reply.data["plan"])
+    for text in warnings:
+        console.warn(text)
     data = {
         **reply.data,
         "digest": plan.digest,
         "stages": [_stage(plan, index) for index in range(len(plan.stages))],
-        "alpha": _alpha(plan),
+        "alpha": budgeting.rows(plan),
         "left_out": missing,
-        "planning": None,
+        "planning": {**forecasting.to_json(found), "seen": plancheck.seen_json(seen)},
     }
-    console.result("rollout create", data)
+    console.result("rollout create", data, warnings)
     return 0
 
 
@@ -171,45 +183,12 @@ def _tell(args: Any, console: Console, reply: Reply, *, warnings: Sequence[str] 
 
 def _plan(args: Any, flag: FlagRow, number: int, defaults: Any, measured: frozenset[str]) -> RolloutPlan:
     """Return the plan of the file, or the guide's, under the settings of this moment and for what is reported."""
-    limits = _limits(defaults, measured)
-    document, source = _document(args.file)
-    if args.accelerate and isinstance(document.get("stages"), list):
-        document["stages"] = [{**stage, "bake": "0s"} for stage in document["stages"]]
-    plan = parse_plan(
-        document, flag_key=flag.flag_key, plan_id=f"{flag.flag_key}.{number}", source=source, limits=limits
-    )
-    body = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
-    return RolloutPlan(**{**body, "first_entry": flag.entries + 1})
-
-
-def _limits(defaults: Any, measured: frozenset[str]) -> Limits:
-    return Limits(
-        error=defaults.error_limit,
-        success=defaults.success_limit,
-        emergency=defaults.emergency_limit,
-        validation=defaults.validation_limit,
-        latency_margin=defaults.latency_margin,
-        measures=measured,
-        auto=defaults.auto,
-        approvals_required=defaults.approvals_required,
-    )
-
-
-def _document(file: str | None) -> tuple[dict[str, Any], str]:
-    if file is None:
-        text = resources.files("phase4.rollout").joinpath("default_plan.toml").read_text(encoding="utf-8")
-        # the guide's stages; its limits come from the settings, which are the guide's by default
-        return {"schema": 1, "stages": tomllib.loads(text)["stages"]}, "default plan"
-    try:
-        return tomllib.loads(Path(file).read_text(encoding="utf-8")), Path(file).name
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanInvalid(f"cannot be read: {getattr(error, 'strerror', None) or error}", source=file) from error
-    except tomllib.TOMLDecodeError as error:
-        raise PlanInvalid(f"is not valid TOML: {error}", source=file) from error
-
-
-def _names_guardrails(file: str | None) -> bool:
-    return "guardrails" in _document(file)[0]
+    limits = limits_of(defaults, measured)
+    body, source = document(args.file)
+    if args.accelerate and isinstance(body.get("stages"), list):
+        body["stages"] = [{**stage, "bake": "0s"} for stage in body["stages"]]
+    plan = parse_plan(body, flag_key=flag.flag_key, plan_id=f"{flag.flag_key}.{number}", source=source, limits=limits)
+    return replace(plan, first_entry=flag.entries + 1)
 
 
 def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool, missing: Mapping[str, str]) -> None:
@@ -220,16 +199,24 @@ def _tell_plan(console: Console, plan: RolloutPlan, plan_id: str, *, made: bool,
             f"  {stage.name:<8} {stage.percentage:g} %: watched {show(stage.active_min)}, planned {show(stage.bake)},"
             f" pauses after {show(stage.max_duration)}{gate}"
         )
-    spent = sum(row["alpha"] for row in _alpha(plan) if row["role"] == "guard" and row["alpha"] is not None)
-    for row in _alpha(plan):
-        needed = "no error control" if row["alpha"] is None else f"alpha {row['alpha']:.3g}, E {1 / row['alpha']:.0f}"
-        console.line(f"  {row['stage']:<8} {row['guardrail']:<20} {row['role']:<8} {needed}")
+    for text in budgeting.lines(plan, console.width - 2):
+        console.line(f"  {text}")
     for why in dict.fromkeys(missing.values()):
         names = ", ".join(name for name, reason in missing.items() if reason == why)
         console.line(f"  without {names}: {why} in {show(RECENT_MS)}; `measures` in a plan file changes that")
-    console.line(
-        f"  A healthy feature is rolled back by these rules with probability at most {spent:.1%} over the plan."
-    )
+    console.line(f"  {budgeting.promise(plan)}")
+
+
+def _tell_planning(console: Console, found: Forecast, seen: Seen | None, plan_id: str) -> None:
+    """Say in short whether the plan reaches its verdicts; `plan-check` says the rest."""
+    from phase4.cli import forecasting, plancheck
+
+    if seen is not None:
+        console.line(f"  {plancheck.seen_line(seen)}")
+    if found.is_underpowered:
+        console.line(f"  The ways out: phase4 rollout plan-check {plan_id} --from-events")
+    else:
+        console.line(f"  {forecasting.summary(found).replace(' PLAN ', f' {plan_id} ')}")
     console.line(f"Next: phase4 rollout start {plan_id}")
 
 
@@ -237,26 +224,6 @@ def _stage(plan: RolloutPlan, index: int) -> dict[str, Any]:
     stage = plan.stages[index]
     values = {name: getattr(stage, name) for name in stage.__dataclass_fields__}
     return {**values, "approval": plan.needs_approval(index)}
-
-
-def _alpha(plan: RolloutPlan) -> list[dict[str, Any]]:
-    from phase4.analysis.specs import ThresholdGuardrail
-
-    rows = []
-    for index, stage in enumerate(plan.stages):
-        terms = plan.terms(index, interval_ms=30_000)
-        for spec in plan.guardrails[index]:
-            alpha = None if isinstance(spec, ThresholdGuardrail) else terms[spec.name].alpha
-            rows.append(
-                {
-                    "stage": stage.name,
-                    "guardrail": spec.name,
-                    "role": str(spec.role),
-                    "alpha": alpha,
-                    "weight": spec.weight,
-                }
-            )
-    return rows
 
 
 def _status_lines(store: ControlStore, plan_id: str | None) -> tuple[list[str], list[dict[str, Any]]]:
@@ -270,7 +237,8 @@ def _status_lines(store: ControlStore, plan_id: str | None) -> tuple[list[str], 
         waits = _waits_for(plan, state, elapsed)
         said = answers.kept(store, row.plan_id, state.entry) if state.ended_ms is None else []
         active = said[0]["active_ms"] if said else None
-        told = {"elapsed_ms": elapsed, "active_ms": active, "waits_for": waits, "guardrails": said}
+        budget = budgeting.of_stage(plan, state.stage)
+        told = {"elapsed_ms": elapsed, "active_ms": active, "waits_for": waits, "budget": budget, "guardrails": said}
         data.append({**where, "flag_key": plan.flag_key, **told})
         stage = (
             f"stage {where['stage']}/{where['stages']} ({where['percentage']:g} %)" if where["stage"] else "not started"
@@ -286,6 +254,7 @@ def _said(plan: RolloutPlan, state: RolloutState, said: Sequence[dict[str, Any]]
         return []
     watched = f"{show(said[0]['active_ms'])} of {show(plan.stages[state.stage].active_min)}"
     lines = [f"  watched {watched}; {answers.summary(said)}"]
+    lines.append(f"  {budgeting.stage_line(plan, state.stage)}")
     lines += [f"  {line}" for line in answering.answer_lines(said)]
     return [*lines, *answering.hold_lines(said)]
 

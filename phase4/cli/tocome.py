@@ -26,7 +26,7 @@ class Word(NamedTuple):
 _HOOKS, _TASKS, _AUDIT = "hook interception", "validation of tasks", "the audit log's tools"
 _KEYS, _SERVER, _CONSENSUS = "signing keys", "the server", "consensus"
 _CALIBRATION, _TRANSFER = "calibration", "import and export of flags"
-_PLANNING, _REVIEW, _REPAIR = "the planning figures", "reviews", "repair of stores"
+_REVIEW, _REPAIR = "reviews", "repair of stores"
 _SCENARIOS, _VALIDATORS = "the simulator's search and replay", "validators as processes"
 
 GROUPS = {
@@ -74,7 +74,6 @@ WORDS = {
     "dashboard passwd": Word("set the password of a user", "access to the dashboard", "ada --password-fd 3"),
     "flags import": Word("make flags of a file", _TRANSFER, "--format phase4 flags.json"),
     "flags export": Word("write flags to a file", _TRANSFER, "--format flagd"),
-    "rollout plan-check": Word("when a plan can reach its verdicts", _PLANNING, "checkout-v2.1 --traffic 5/s"),
     "store repair": Word("mend what `store check` found", _REPAIR),
     "store replay": Word("build the state anew from the journal", _REPAIR),
     "simulate tune": Word("search the limits that suit a scenario", _SCENARIOS, "sims/first_run.toml"),

@@ -13,6 +13,8 @@ DURATIONS = frozenset(
         *("active_ms", "elapsed_ms", "granted_ms", "paused_ms"),
         *("latency_p95_ms", "latency_mean_ms", "response_ms", "window_ms", "p95_ms", "slowest_ms"),
         *("observed_ms", "expected_ms"),
+        *("complete_earliest_ms", "complete_typical_ms", "leave_earliest_ms", "leave_typical_ms"),
+        *("watched_ms", "least_ms", "after_ms", "late_after_ms"),
         *("delay_ms", "end_ms", "full_ms", "onset_ms"),  # of a rehearsal, from its start
     }
 )

@@ -15,7 +15,6 @@ WORDS = {
     "calibrate": "fit report import",
     "dashboard": "passwd",
     "flags": "import export",
-    "rollout": "plan-check",
     "store": "repair replay",
     "simulate": "tune backtest new",
 }
@@ -28,7 +27,6 @@ DOCUMENTED = (
     "validate hook pre-task -- make check",
     "keys new --api NAME --scope S --flag KEY",
     "flags import --format phase4 flags.json --dry-run --partial",
-    "rollout plan-check checkout.1 --traffic 5/s --strict",
     "review checkout.1 --notebook stage -o out --open",
     "review --verify review.html",
     "dashboard passwd ada --password-fd 3",
@@ -74,7 +72,7 @@ def test_the_help_lists_them(homes, first, seconds):
     assert all(f"\n    {second}" in listed for second in seconds.split())
 
 
-@pytest.mark.parametrize("line", ["serve", "hooks run", "flags import", "rollout plan-check"])
+@pytest.mark.parametrize("line", ["serve", "hooks run", "flags import", "store repair"])
 def test_each_has_a_help_of_its_own(homes, line):
     answer = phase4(homes.shared("init"), f"{line} --help")
     assert answer.status == 0

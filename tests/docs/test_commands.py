@@ -140,6 +140,7 @@ ANSWERS = {
     "flags rollout hook-interception 5": (),
     "flags check hook-interception": (),
     "rollout create hook-interception": (),
+    "rollout plan-check hook-interception.1": (),
     "rollout status": (),
     "rollout history": (),
     "rollout start hook-interception.1": (),

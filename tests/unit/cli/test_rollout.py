@@ -19,6 +19,7 @@ WHERE = {
 """Keys of every order on one plan in JSON."""
 NO_COLLECTOR = "phase4: no collector runs, so nothing is observed and nothing promoted: phase4 monitor run"
 UNSIGNED = "unsigned: approvals carry the user's name and no signature yet"
+HEAD = ["guardrail", "role", "alpha", "weight", "E", "needed"]
 ONE_STAGE = """
 schema = 1
 stages = [{ name = "all at once", percentage = 40, active_min = "1h", bake = "1d", max_duration = "3d" }]
@@ -86,23 +87,25 @@ def test_a_plan_is_told_with_its_stages_its_gate_and_what_comes_next(lab):
         "  Week 5   10 %: watched 24 h, planned 7 d, pauses after 14 d",
         "  Week 6   25 %: watched 2 d, planned 7 d, pauses after 14 d; after an approval",
     ]
-    assert lines[-2:] == [
-        "  A healthy feature is rolled back by these rules with probability at most 3.0% over the plan.",
-        f"Next: phase4 rollout start {PLAN}",
-    ]
+    assert lines[-3] == "  A healthy feature is rolled back by these rules with probability at most 3 % over the plan."
+    assert lines[-2].startswith("  The traffic is not known")
+    assert lines[-1] == f"Next: phase4 rollout start {PLAN}"
 
 
 def test_a_plan_is_told_with_the_error_budget_of_each_guardrail(lab):
     lines = lab.done(f"rollout create {FLAG}").out.splitlines()
-    budget = [line.split() for line in lines if line.startswith("  stage 1  ") and "alpha" in line]
-    assert [(words[2], words[3]) for words in budget] == [
-        ("error_rate", "guard"),
-        ("error_ratio", "guard"),
-        ("emergency", "guard"),
-        ("success_rate", "signal"),
-        ("sample_ratio", "signal"),
+    (head,) = [place for place, line in enumerate(lines) if line.split() == HEAD]
+    assert [line.split()[-5:] for line in lines[head + 1 : head + 6]] == [
+        ["error_rate", "guard", "0.0045", "1", "222"],
+        ["error_ratio", "guard", "0.0045", "1", "222"],
+        ["emergency", "guard", "0.001", "1", "1,000"],
+        ["success_rate", "signal", "0.01", "1", "100"],
+        ["sample_ratio", "signal", "0.001", "1", "1,000"],
     ]
-    assert all(words[-2] == "E" for words in budget)
+    assert [line.split() for line in lines if line.endswith("the same")] == [
+        ["Week", "5", "the", "same"],
+        ["Week", "6", "the", "same"],
+    ]
 
 
 def test_creating_starts_nothing(pending):
@@ -112,7 +115,7 @@ def test_creating_starts_nothing(pending):
 def test_a_new_plan_in_json_has_known_keys(lab):
     data = lab.done(f"rollout create {FLAG} --json").data
     assert set(data) == {"plan", "made", "digest", "stages", "alpha", "left_out", "planning"}
-    assert (data["plan"], data["made"], data["planning"]) == (PLAN, True, None)
+    assert (data["plan"], data["made"], data["planning"]["check"]) == (PLAN, True, "UNKNOWN")
     assert data["stages"][2] == {
         "name": "Week 6",
         "percentage": 25.0,
@@ -121,7 +124,9 @@ def test_a_new_plan_in_json_has_known_keys(lab):
         "max_duration": 14 * DAY_MS,
         "approval": True,
     }
-    assert {frozenset(row) for row in data["alpha"]} == {frozenset({"stage", "guardrail", "role", "alpha", "weight"})}
+    assert {frozenset(row) for row in data["alpha"]} == {
+        frozenset({"stage", "guardrail", "role", "alpha", "weight", "e_needed"})
+    }
 
 
 def test_the_same_plan_twice_is_made_once(pending):
@@ -312,8 +317,11 @@ def test_the_status_of_a_request_names_the_command(asking):
 def test_the_status_in_json_has_known_keys(running):
     running.clock.advance(HOUR_MS)
     (row,) = running.done("rollout status --json").data["plans"]
-    assert set(row) == WHERE - {"event", "already"} | {"flag_key", "elapsed_ms", "active_ms", "waits_for", "guardrails"}
+    assert set(row) == WHERE - {"event", "already"} | {
+        *("flag_key", "elapsed_ms", "active_ms", "waits_for", "budget", "guardrails")
+    }
     assert (row["flag_key"], row["elapsed_ms"], row["event_seq"]) == (FLAG, HOUR_MS, 1)
+    assert row["budget"] == {"plan": 0.05, "spent": pytest.approx(0.03), "spent_in_stage": pytest.approx(0.01)}
 
 
 def test_the_status_of_all_has_each_flag_s_last_plan(running):
