@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from phase4.analysis import block
+from phase4.analysis import block, eprocess
 from phase4.analysis.guardrails import AMBIENT_WINDOWS
 from tests.unit.analysis.stages import ALPHA, BOUND, LIMIT, TICKS, binomials, first_crossing, fixed, outage, upper
 
@@ -105,7 +105,7 @@ def test_one_long_window_is_not_enough_protection():
 @pytest.mark.parametrize("n", [10, 100])
 def test_a_service_exactly_at_its_limit_rarely_proves_that_it_is_below(n):
     rollouts = 400
-    grid = block.eprocess.rate_grid(LIMIT, block.eprocess.PASS_RATIOS)
+    grid = eprocess.rate_grid(LIMIT, eprocess.PASS_RATIOS)
     total = np.cumsum(binomials(50, np.full((TICKS, 1), LIMIT), n, rollouts), axis=0)
     trials = (np.arange(1, TICKS + 1) * n)[:, None]
     best = np.full((TICKS, rollouts), -np.inf)
