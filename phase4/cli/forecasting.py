@@ -81,13 +81,17 @@ def summary(found: Forecast) -> str:
         names = ", ".join(dict.fromkeys(held))
         return f"{found.check}: this plan would hold in {names} and ask a person. --suggest prints one that would not."
     if found.earliest_ms is None or found.typical_ms is None:
-        return "Enough users for every verdict; when it comes is not known: --traffic N/day tells."
+        text = "OK: enough users for every verdict; when it comes is not known: --traffic N/day tells."
+        return f"{text} {_chance(found)}"
     approvals = any(found.plan.needs_approval(index) for index in range(len(found.stages)))
     more = ", and the time that approvals take" if approvals else ""
     typical = "the same" if found.typical_ms == found.earliest_ms else show(found.typical_ms)
-    return (
-        f"OK: every stage can reach its verdict. Complete after {show(found.earliest_ms)}, typically {typical}{more}."
-    )
+    done = f"Complete after {show(found.earliest_ms)}, typically {typical}{more}."
+    return f"OK: every stage can reach its verdict. {done} {_chance(found)}"
+
+
+def _chance(found: Forecast) -> str:
+    return f"{percent(found.chance or 0.0)} of the rollouts reach all of them without an override."
 
 
 def _head(found: Forecast, width: int) -> Iterator[str]:
@@ -302,6 +306,7 @@ def to_json(found: Forecast) -> dict[str, Any]:
             "is_upper_limit": traffic.is_upper_limit,
         },
         "base": {"origin": found.base.origin, "rates": {str(key): rate for key, rate in found.base.rates.items()}},
+        "chance": found.chance,
         "complete_earliest_ms": _finite(found.earliest_ms),
         "complete_typical_ms": _finite(found.typical_ms),
         "stages": [_stage_json(found, stage) for stage in found.stages],
@@ -313,6 +318,7 @@ def _stage_json(found: Forecast, stage: StageForecast) -> dict[str, Any]:
         "name": stage.stage.name,
         "percentage": stage.stage.percentage,
         "check": str(stage.check),
+        "chance": stage.chance,
         "users": stage.users,
         "requests_per_day": stage.requests_per_day,
         "watched_ms": _finite(stage.watched_ms),

@@ -14,7 +14,7 @@ from phase4 import clock
 from phase4.analysis.interval import wilson
 from phase4.analysis.observation import OutcomeSet
 from phase4.cli import budgeting, forecasting, order, planfile
-from phase4.cli.console import Console
+from phase4.cli.console import Console, percent
 from phase4.durations import show
 from phase4.errors import NotInitialised, Refused, Underpowered, UsageError
 from phase4.rollout.forecast import Forecast, forecast
@@ -274,12 +274,14 @@ def _suggested(args: Any, home: _Home, found: Forecast) -> str | None:
     made = suggest(found.plan, found.traffic, found.base, interval_ms=home.interval_ms, maximum=home.maximum)
     if made is None:
         raise Refused("no plan was found that reaches its verdicts at this traffic", hint=_usable(args))
-    return to_toml(made.plan, comments=_comments(found, made.changes))
+    again = forecast(made.plan, found.traffic, found.base, interval_ms=home.interval_ms)
+    return to_toml(made.plan, comments=_comments(again, made.changes))
 
 
-def _comments(found: Forecast, changes: Sequence[str]) -> list[str]:
-    users = "" if found.traffic.users is None else f" for {found.traffic.users:,.0f} users"
-    head = f"Reaches its verdicts{users} in four rollouts of five, at {_base(found)} failures without the feature."
+def _comments(made: Forecast, changes: Sequence[str]) -> list[str]:
+    users = "" if made.traffic.users is None else f" for {made.traffic.users:,.0f} users"
+    share = percent(made.chance or 0.0)
+    head = f"Reaches its verdicts{users} in {share} of the rollouts, at {_base(made)} failures without the feature."
     return [head, *(changes or ["Nothing had to be changed."])]
 
 

@@ -148,6 +148,17 @@ class StageForecast:
         return worst([*(each.check for each in self.guards), Check.OK if self.is_watched else Check.CANNOT_PASS])
 
     @property
+    def chance(self) -> float | None:
+        """Probability that it is left without a person, at the base rate; None = not known.
+
+        Guardrails of one stage count the same users, so the one that passes least often stands for all.
+        """
+        chances = [each.chance for each in self._waited_for if each.at_base.units > 0.0]
+        if any(chance is None for chance in chances):
+            return None
+        return min((chance for chance in chances if chance is not None), default=1.0) if self.is_watched else 0.0
+
+    @property
     def earliest_ms(self) -> float | None:
         """Time until it can be left without a failure; infinity = never, None = not known."""
         return self._left(each.at_best for each in self._waited_for)
@@ -182,6 +193,14 @@ class Forecast:
     def check(self) -> Check:
         """The worst of its stages."""
         return worst(stage.check for stage in self.stages)
+
+    @property
+    def chance(self) -> float | None:
+        """Probability that it is completed without an override, at the base rate; None = not known."""
+        chances = [stage.chance for stage in self.stages]
+        if any(chance is None for chance in chances):
+            return None
+        return math.prod(chance for chance in chances if chance is not None)
 
     @property
     def earliest_ms(self) -> float | None:

@@ -14,7 +14,7 @@ from phase4.analysis.observation import OutcomeSet
 from phase4.analysis.specs import GuardrailSpec, RateGuardrail, SampleRatioGuardrail, is_relative
 from phase4.analysis.verdict import Role
 from phase4.durations import DAY_MS
-from phase4.rollout.forecast import GuardForecast, StageForecast, forecast
+from phase4.rollout.forecast import SAFE, GuardForecast, StageForecast, forecast
 from phase4.rollout.plan import RolloutPlan, Stage
 from phase4.rollout.traffic import BaseRates, Traffic
 from phase4.rollout.waysout import fewer, limit_up, provable, whole_ms
@@ -82,6 +82,11 @@ class _Making:
     interval_ms: int
     maximum: float
 
+    @property
+    def _power(self) -> float:
+        """Probability at which each stage is to be proved, so that all are in four of five rollouts."""
+        return float(SAFE ** (1.0 / len(self.plan.stages)))
+
     def stages(self) -> list[_Made]:
         """Return stages of growing percentages; one that could hardly grow is left out, its approval is not."""
         made: list[_Made] = []
@@ -102,7 +107,7 @@ class _Making:
         for stage, specs in ((first, self.plan.guardrails[0]), (last, self.plan.guardrails[-1])):
             unproved = tuple(replace(spec, prove=False) if isinstance(spec, RateGuardrail) else spec for spec in specs)
             looked = self._look(stage, unproved)
-            found.append(_Made(_watched(stage, looked), _proved(looked), True))
+            found.append(_Made(_watched(stage, looked), _proved(looked, self._power), True))
         return found
 
     def plan_of(self, made: Sequence[_Made]) -> RolloutPlan:
@@ -118,8 +123,10 @@ class _Making:
         last = None
         for stage in self._tried(self.plan.stages[index], above):
             looked = self._look(stage, self.plan.guardrails[index])
-            last = _Made(_watched(stage, looked), _proved(looked), all(map(_is_honest, _proving(looked))))
-            if all(map(_is_bearable, _proving(looked))):
+            proving = _proving(looked)
+            is_honest = all(_is_honest(guard, self._power) for guard in proving)
+            last = _Made(_watched(stage, looked), _proved(looked, self._power), is_honest)
+            if all(_is_bearable(guard, self._power) for guard in proving):
                 return last
         return last
 
@@ -151,11 +158,11 @@ def _watched(stage: Stage, looked: StageForecast) -> Stage:
     return replace(stage, active_min=whole_ms(_WATCHED * share * stage.max_duration))
 
 
-def _proved(looked: StageForecast) -> tuple[GuardrailSpec, ...]:
+def _proved(looked: StageForecast, power: float) -> tuple[GuardrailSpec, ...]:
     """Return the guardrails with limits that can be proved, and that today's failures do not break."""
     return tuple(
         replace(guard.spec, limit=limit_up(min(limit, 0.5)))
-        if isinstance(guard.spec, RateGuardrail) and (limit := _limit(guard)) > 0.0
+        if isinstance(guard.spec, RateGuardrail) and (limit := _limit(guard, power)) > 0.0
         else guard.spec
         for guard in looked.guards
     )
@@ -170,22 +177,22 @@ def _is_proving(spec: GuardrailSpec) -> bool:
     return isinstance(spec, RateGuardrail) and spec.prove and spec.role is not Role.OBSERVE
 
 
-def _limit(guard: GuardForecast) -> float:
+def _limit(guard: GuardForecast, power: float) -> float:
     """Return the limit that has to be taken instead of its own, 0 if its own will do; infinity if none would."""
     assert isinstance(guard.spec, RateGuardrail)
     base = guard.base_rate or 0.0
-    limit = provable(guard) if _is_proving(guard.spec) else 2.0 * base if base > guard.spec.limit else 0.0
+    limit = provable(guard, power) if _is_proving(guard.spec) else 2.0 * base if base > guard.spec.limit else 0.0
     return limit if limit > guard.spec.limit else 0.0
 
 
-def _is_bearable(guard: GuardForecast) -> bool:
+def _is_bearable(guard: GuardForecast, power: float) -> bool:
     assert isinstance(guard.spec, RateGuardrail)
     bearable = max(BEARABLE[guard.spec.outcome_set], guard.spec.limit, 3.0 * (guard.base_rate or 0.0))
-    return _limit(guard) <= bearable
+    return _limit(guard, power) <= bearable
 
 
-def _is_honest(guard: GuardForecast) -> bool:
-    return _limit(guard) <= max(HONEST, min(3.0 * (guard.base_rate or 0.0), 0.5))
+def _is_honest(guard: GuardForecast, power: float) -> bool:
+    return _limit(guard, power) <= max(HONEST, min(3.0 * (guard.base_rate or 0.0), 0.5))
 
 
 def _with_fewer_units(

@@ -98,13 +98,13 @@ def limit_text(guard: str, limit: float) -> str:
     return f"{1.0 - limit:.12g}" if guard == "success_rate" else f"{limit:.12g}"
 
 
-def provable(guard: GuardForecast) -> float:
-    """Return the smallest limit that a stage's units can prove at the base rate in four of five rollouts.
+def provable(guard: GuardForecast, power: float = SAFE) -> float:
+    """Return the smallest limit that a stage's units can prove at the base rate with a probability.
 
     How many users fall into a stage is by chance too, so it is one standard deviation fewer than are expected.
     """
     units = guard.by_max or 0.0
-    return planning.smallest_limit(int(units - math.sqrt(units)), guard.terms.beta, guard.base_rate or 0.0, SAFE)
+    return planning.smallest_limit(int(units - math.sqrt(units)), guard.terms.beta, guard.base_rate or 0.0, power)
 
 
 def _safe_units(guard: GuardForecast) -> float:

@@ -7,16 +7,23 @@ from pathlib import Path
 
 from phase4.analysis import planning
 from phase4.rollout.plan import parse_plan
+from phase4.rollout.plan_text import to_toml
+from phase4.rollout.suggestion import suggest
+from phase4.rollout.traffic import ASSUMED, Traffic
 
 ROOT = Path(__file__).parents[2]
 RATES = (0.0, 0.0001, 0.0005, 0.001, 0.0025, 0.005)
 HEAD = "| failures without the feature |"
 
 
+def guide():
+    text = resources.files("phase4.rollout").joinpath("default_plan.toml").read_text(encoding="utf-8")
+    return parse_plan(tomllib.loads(text), flag_key="f", plan_id="f.1", source="default")
+
+
 def table():
     """Return the lines: for each base rate the users that each limit of the guide's plan takes, by stage and in all."""
-    text = resources.files("phase4.rollout").joinpath("default_plan.toml").read_text(encoding="utf-8")
-    plan = parse_plan(tomllib.loads(text), flag_key="f", plan_id="f.1", source="default")
+    plan = guide()
     limits = [next(spec.limit for spec in specs if spec.name == "error_rate") for specs in plan.guardrails]
     lines = []
     for rate in RATES:
@@ -42,6 +49,15 @@ def test_the_table_is_that_of_the_figures():
 def test_the_section_that_it_links_to_is_there():
     assert "docs/plans.md#will-it-reach-a-verdict" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert "\n## Will it reach a verdict?\n" in (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
+
+
+def test_the_plan_for_2_000_users_on_the_page_of_plans_is_the_one_that_is_suggested():
+    page = (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
+    shown_plan = page.split("### The guide's plan, checked")[1].split("```toml\n")[1].split("```")[0]
+    traffic = Traffic(users=2_000, requests_per_day=20_000)
+    made = suggest(guide(), traffic, ASSUMED, interval_ms=30_000)
+    told = to_toml(made.plan)
+    assert all(line in told.splitlines() for line in shown_plan.splitlines())
 
 
 if __name__ == "__main__":
