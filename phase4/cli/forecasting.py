@@ -198,7 +198,7 @@ def _notices(stage: StageForecast, width: int) -> list[str]:
     for guard in stage.guards:
         told = [_noticed(stage, guard, notice) for notice in guard.notices]
         if guard.least_ratio is not None:
-            told.append(f"in {show(stage.min_ms)} from x{guard.least_ratio:.1f} on")
+            told.append(f"in {show(min(stage.min_ms, stage.stage.max_duration))} from x{guard.least_ratio:.1f} on")
         if told and guard.spec.role is not Role.OBSERVE and stage.requests_per_day is not None:
             text += _wrapped("; ".join(told), width, first=f"  {guard.spec.name} notices ")
     return text

@@ -424,7 +424,7 @@ class _Looking:
 
         def is_seen(times: float) -> bool:
             at_ms = self._compared(spec, terms, rate, times).at_ms
-            return at_ms is not None and at_ms <= self._min_ms
+            return at_ms is not None and at_ms <= min(self._min_ms, self._stage.max_duration)
 
         low, high = 1.0, min(_MOST_RATIO, 1.0 / rate)
         if not is_seen(high):

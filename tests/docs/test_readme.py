@@ -58,6 +58,8 @@ def test_the_plan_for_2_000_users_on_the_page_of_plans_is_the_one_that_is_sugges
     made = suggest(guide(), traffic, ASSUMED, interval_ms=30_000)
     told = to_toml(made.plan)
     assert all(line in told.splitlines() for line in shown_plan.splitlines())
+    rehearsed = (ROOT / "sims" / "plans" / "few_users.toml").read_text(encoding="utf-8")
+    assert parse_plan(tomllib.loads(rehearsed), flag_key="f", plan_id="f.1", source="sims") == made.plan
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from phase4.sim.sweep import run_one
 
 SIMS = Path(__file__).parents[2] / "sims"
 ENDS = {
+    ("few_users", "all alike"): ("COMPLETED", None),
     ("healthy_users", "all alike"): ("COMPLETED", None),
     ("healthy_users", "a few fail often"): ("COMPLETED", None),
     ("slow_feature", "as fast as before"): ("COMPLETED", None),
@@ -23,7 +24,7 @@ def test_every_scenario_that_ships_is_valid(path):
     assert load(path).name == path.stem.replace("_", "-")
 
 
-@pytest.mark.parametrize("name", ["healthy_users", "slow_feature"])
+@pytest.mark.parametrize("name", ["few_users", "healthy_users", "slow_feature"])
 def test_a_seeded_run_of_each_world_ends_as_the_file_says(name):
     scenario = load(SIMS / f"{name}.toml")
     for world in scenario.worlds:
