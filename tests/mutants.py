@@ -239,7 +239,7 @@ def _noticed(mutant: Mutant | None, path: Path, scratch: Path) -> int:
         os.dup2(log.fileno(), 2)
         if mutant is not None:
             sys.meta_path.insert(0, Loader(mutant))
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-m", "not slow"]
+        options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-o", "addopts=", "-m", "not slow"]
         options += [f"--basetemp={scratch / str(os.getpid())}"]
         for tests in filter(None, (near(path), ALL_TESTS)):
             status = pytest.main([*options, *tests])

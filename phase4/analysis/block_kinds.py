@@ -16,7 +16,7 @@ from phase4.analysis.eprocess import FailEvidence, PassEvidence
 from phase4.analysis.guardrails import AMBIENT_WINDOWS, STALE_TICKS, GuardrailState
 from phase4.analysis.moments import Moments
 from phase4.analysis.observation import OutcomeSet, user_counts
-from phase4.analysis.paths import above_limit, last_sums, log_sum, restart_weights, restarted
+from phase4.analysis.paths import above_limit, capped, last_sums, log_sum, restart_weights, restarted
 from phase4.analysis.specs import (
     GuardrailSpec,
     MeanGuardrail,
@@ -159,7 +159,7 @@ class _Block:
         )
 
     def _evidence(self) -> _Sides | None:
-        """Return the FAIL side, None where a component comes within reach of the cap."""
+        """Return the FAIL side, None where one tick alone goes beyond what a float holds."""
         ambient = window = None
         if isinstance(self.spec, RateGuardrail) and self.spec.ambient:
             ambient, window = self._ambient(self.spec.limit)
@@ -171,9 +171,9 @@ class _Block:
             carried = np.log(np.array(self.state.fail.e))
         components = restarted(steps, np.log(weights / len(carried)), carried)
         if components.max(initial=-np.inf) > eprocess.LOG_E_CAP - 1.0:
-            return None
+            components = capped(steps, weights / len(carried), np.array(self.state.fail.e))
         read = np.cumsum(used, dtype=np.int64)
-        log_fail = log_sum(components)[read]
+        log_fail = np.minimum(log_sum(components), eprocess.LOG_E_CAP)[read]
         return _Sides(
             crossed=log_fail >= self.terms.fail_bound,
             read=read,

@@ -142,6 +142,24 @@ def restarted(steps: Floats, log_weights: Floats, carried: Floats) -> Floats:
     return total + np.logaddexp.accumulate(terms, axis=1)
 
 
+def capped(steps: Floats, weights: Floats, carried: Floats) -> Floats:
+    """Return what `restarted` returns where a component comes within reach of the cap: tick by tick, in linear form.
+
+    Args:
+        steps: ln F_k, (alternatives, ticks), at most `eprocess.EXPONENT_CAP`.
+        weights: Restart weight of each alternative, (ticks,).
+        carried: E_k before the first tick, (alternatives,).
+    """
+    factors = np.exp(steps)
+    made = np.empty((steps.shape[0], steps.shape[1] + 1))
+    made[:, 0] = carried
+    with np.errstate(over="ignore"):  # what is beyond the cap is cut to it
+        for tick in range(steps.shape[1]):
+            made[:, tick + 1] = np.minimum((made[:, tick] + weights[tick]) * factors[:, tick], eprocess.E_CAP)
+    with np.errstate(divide="ignore"):
+        return np.log(made)
+
+
 def log_sum(components: Floats) -> Floats:
     """Return ln of the sum of exp over the alternatives, (ticks,); minus infinity where all are."""
     top = components.max(axis=0)

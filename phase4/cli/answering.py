@@ -15,10 +15,15 @@ RATIOS = ("error_ratio", "latency_p95", "latency_mean", "cpu_mean")
 def answer_lines(said: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return one line for each guardrail's answer, and one below it for what its verdict rests on."""
     lines = []
+    width = max((len(answer["guardrail"]) for answer in said), default=0)
     for answer in said:
         since = f", since {clock.iso(answer['since_ms'])}" if answer.get("since_ms") else ""
-        lines.append(f"{answer['guardrail']:<20} {answer['role']:<7} {answer['verdict']:<13} {answer['reason']}{since}")
+        lines.append(
+            f"{answer['guardrail']:<{width}} {answer['role']:<7} {answer['verdict']:<13} {answer['reason']}{since}"
+        )
         lines.append(f"    {_value(answer)}  n {_units(answer)}{_evidence(answer)}")
+        if answer.get("approximation"):
+            lines.append(f"    {answer['approximation']}")
     return lines
 
 

@@ -26,6 +26,7 @@ _CAUSES = {
     Reason.STALE: "outcomes have stopped coming",
     Reason.SAMPLE_RATIO: "the arms do not have the shares that were assigned",
     Reason.AMBIENT: "control itself is above the limit",
+    Reason.OVERDISPERSED: "control's own requests fail in bursts that are too large to judge by",
     Reason.MIN_UNITS: "too few have been seen",
     Reason.COLLECTING: "it is not proved yet",
     Reason.EVIDENCE: "it failed as a signal: it holds, and does not roll back",
@@ -58,7 +59,7 @@ def _command(plan: RolloutPlan, stage: int, reason: Reason) -> str:
     match reason:
         case Reason.NO_UNITS | Reason.NO_CONTROL | Reason.STALE:
             return "phase4 events list"
-        case Reason.MIN_UNITS | Reason.COLLECTING:
+        case Reason.MIN_UNITS | Reason.COLLECTING | Reason.OVERDISPERSED:
             return without_proof
         case Reason.AMBIENT:
             return f"phase4 monitor metrics --flag {plan.flag_key}"

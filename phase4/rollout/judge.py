@@ -155,9 +155,15 @@ def carry(fresh: GuardrailState, old: GuardrailState) -> GuardrailState:
     """Return the state at a new entry of the same stage: FAIL evidence goes on, and so do its restart weights.
 
     All entries of a stage are one e-process, whose weights sum to at most 1: leaving and entering again buys no second
-    chance of a false alarm, however it is timed.
+    chance of a false alarm, however it is timed. What control has shown of overdispersion is as true as before.
     """
-    return replace(fresh, fail=old.fail, max_log_e=old.max_log_e, crossed_tick=old.crossed_tick)
+    return replace(
+        fresh,
+        fail=old.fail,
+        max_log_e=old.max_log_e,
+        crossed_tick=old.crossed_tick,
+        dispersion=old.dispersion,
+    )
 
 
 def _has_requests(row: Observation | None) -> bool:

@@ -52,6 +52,7 @@ def to_json(said: Explanation) -> dict[str, Any]:
         "lower": _finite(said.lower),
         "upper": _finite(said.upper),
         "is_approximate": said.is_approximate,
+        "approximation": said.approximation or None,
         "limit": said.limit,
         "e_value": _e(answer.log_e_fail),
         "e_needed": said.e_needed,

@@ -1,6 +1,7 @@
 """The block form: the same answers as the scalar one, in fixed cases; the property is in tests/properties."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -91,6 +92,28 @@ def test_the_scalar_form_decides_near_a_bound():
         block.run(RATE, near, guardrails.start(RATE), 0, own, other),
         block.by_steps(RATE, near, guardrails.start(RATE), 0, own, other),
     )
+
+
+def test_evidence_at_the_cap_is_that_of_the_scalar_form_and_comes_down_from_there():
+    """An observer's E runs into the cap in a long defect, and must leave it when the defect is over."""
+    spec = RatioGuardrail(name="r", role=Role.OBSERVE)
+    trials = np.full(400, 100_000, np.int64)
+    events = np.where(np.arange(400) < 200, 900, 300)
+    own, other = (users_of(counts, trials) for counts in (events, np.full(400, 300)))
+    judged = block.run(spec, TERMS, guardrails.start(spec), 0, own, other)
+    scalar = block.by_steps(spec, TERMS, guardrails.start(spec), 0, own, other)
+    assert scalar.log_e_fail.max() > eprocess.LOG_E_CAP - 1
+    assert scalar.log_e_fail[-1] < scalar.log_e_fail.max() - 10
+    assert np.allclose(judged.log_e_fail, scalar.log_e_fail, rtol=1e-9, atol=1e-9)
+    assert judged.verdicts.tolist() == scalar.verdicts.tolist()
+    assert np.allclose(judged.state.fail.e, scalar.state.fail.e, rtol=1e-9)
+
+
+def users_of(events, trials):
+    """Return columns in which every request is a user's first."""
+    requests = ArmColumns.of_requests(events, trials)
+    users = {f"error_{kind}_{of}": trials if of == "n" else events for kind in ("risk", "first") for of in "nx"}
+    return replace(requests, **users)
 
 
 def test_evidence_beyond_the_cap_is_left_to_the_scalar_form():

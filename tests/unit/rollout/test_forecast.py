@@ -220,7 +220,7 @@ def test_checks_are_put_together_by_the_worst():
     assert worst([]) is Check.OK
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(100, 1_000_000), st.floats(0.1, 100.0), st.floats(0.0, 0.02))
 def test_more_users_and_more_requests_never_make_a_check_worse(users, each, rate):
     order = list(Check)

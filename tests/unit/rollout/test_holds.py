@@ -3,6 +3,7 @@
 import pytest
 
 from phase4.analysis.observation import Observation
+from phase4.analysis.verdict import Reason
 from phase4.rollout import holds
 from phase4.rollout.judge import Judge
 from phase4.rollout.state import Phase
@@ -61,3 +62,7 @@ def test_silence_points_at_the_sources_of_events():
 def test_before_any_tick_nothing_is_said(phase):
     assert STATE.phase is phase
     assert holds.of(plan(), 0, said()) == []
+
+
+def test_every_reason_that_can_hold_has_a_cause():
+    assert {reason for reason in Reason if reason is not Reason.NO_ALARM} == set(holds._CAUSES)
