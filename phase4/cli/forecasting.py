@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from phase4.analysis.guardrails import is_tilted
 from phase4.analysis.specs import (
     MeanGuardrail,
     QuantileGuardrail,
@@ -120,7 +121,16 @@ def _title(found: Forecast, stage: StageForecast, place: int) -> str:
 
 def _guards(found: Forecast, stage: StageForecast, width: int) -> list[str]:
     guards = [guard for guard in stage.guards if guard.check is not Check.SHOWN]
-    return [*_deciding(found, stage, guards, width), *_shown(stage, width)] if guards else _shown(stage, width)
+    if not guards:
+        return _shown(stage, width)
+    return [*_deciding(found, stage, guards, width), *_bursts(guards, width), *_shown(stage, width)]
+
+
+def _bursts(guards: Sequence[GuardForecast], width: int) -> list[str]:
+    """Return for which guardrails the figures are too small: those whose requests may come in bursts."""
+    names = [guard.spec.name for guard in guards if is_tilted(guard.spec)]
+    text = "as if requests failed independently; with what is allowed for bursts they take 2 to 6 times as many"
+    return _wrapped(f"{', '.join(names)}: {text}", width, first="  ") if names else []
 
 
 def _shown(stage: StageForecast, width: int) -> list[str]:

@@ -372,6 +372,14 @@ def test_a_stage_like_the_one_before_is_said_to_be_so_and_another_is_not():
     assert budgeting.lines(alike, 40)[-1] == "the same: the same"
 
 
+def test_guardrails_of_requests_say_that_bursts_cost_more(bare, tmp_path):
+    (tmp_path / "plan.toml").write_text(f'{PLAN}unit = "request"\n', encoding="utf-8")
+    said = " ".join(bare.done(f"rollout plan-check plan.toml {LARGE}").out.split())
+    assert "error_rate: as if requests failed independently" in said
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    assert "independently" not in bare.done(f"rollout plan-check plan.toml {LARGE}").out
+
+
 def test_guardrails_that_are_only_shown_stand_in_a_line_of_their_own(bare, tmp_path):
     (tmp_path / "plan.toml").write_text(f'{PLAN}[guardrails.error_ratio]\nrole = "observe"\n')
     out = bare.done(f"rollout plan-check plan.toml {LARGE}").out
