@@ -17,7 +17,7 @@ DAMAGED = 1
 def check(args: Any, console: Console) -> int:
     """Look for damage; an order that is not recorded yet is named, and not recorded."""
     home = order.home_of(args)
-    found = care.check(home)
+    found = care.check(home, deep=args.deep)
     for text in found:
         console.line(text)
     if not found:

@@ -18,6 +18,8 @@ def add_parsers(commands: Any) -> None:
     )
     dashboard = group.add("dashboard", "serve the dashboard", "monitor dashboard --port 3001", does="not_built")
     dashboard.add_argument("--port", type=positive, metavar="PORT", help="port to listen on (3001)")
+    dashboard.add_argument("--host", metavar="HOST", help="address to listen on (127.0.0.1)")
+    dashboard.add_argument("--no-collector", action="store_true", help="show only, and do not collect")
     metrics = group.add("metrics", "rates and verdicts of each flag and arm", "monitor metrics", module=REPORTS)
     metrics.add_argument("--flag", metavar="FLAG", help="one flag only")
     report = group.add("report", "the deployment report", "monitor report -o report.html", module=REPORTS)

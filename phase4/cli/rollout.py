@@ -51,6 +51,8 @@ def add_parsers(commands: Any) -> None:
         parser.add_argument("plan", metavar="PLAN", help="id of the plan")
         if action == "approve":
             parser.add_argument("--override", action="store_true", help="enter the next stage although it is not green")
+            parser.add_argument("--evidence", metavar="FILE", help="filed review that it rests on (not there yet)")
+            parser.add_argument("--key", metavar="KEY", help="key that signs it (not there yet)")
     rollback = group.add(
         "rollback", "switch the feature off: 0 %, held", 'rollout rollback checkout-v2.1 "orders fail"', changes=True
     )

@@ -91,6 +91,9 @@ def start(args: Any, console: Console, store: ControlStore) -> int:
 @with_store
 def approve(args: Any, console: Console, store: ControlStore) -> int:
     """Approve the next stage."""
+    for option, part in (("evidence", "reviews"), ("key", "signing keys")):
+        if getattr(args, option) is not None:
+            raise NotBuilt(f"rollout approve --{option} needs {part}, which this version does not have yet")
     if args.override and not args.reason:
         raise UsageError("an override needs a reason", hint=f'rollout approve {args.plan} --override --reason "TEXT"')
     return _tell(args, console, plans.approve(store, _ordered(args), overrides=args.override))

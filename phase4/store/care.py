@@ -16,8 +16,8 @@ from phase4.flags.definition import FlagDefinition
 from phase4.rollout import events
 from phase4.rollout.events import Event, StageEntered
 from phase4.rollout.state import RolloutState, replay
+from phase4.store import care_files, rollouts, stops
 from phase4.store import home as homes
-from phase4.store import rollouts, stops
 from phase4.store.control import BUSY_MS, SCHEMA, ControlStore, FlagRow, PlanRow, connect, open_error, read_flags
 from phase4.store.emergency import UNREADABLE
 from phase4.store.epoch import SIZE
@@ -46,8 +46,10 @@ class _Journal(NamedTuple):
     findings: list[str]
 
 
-def check(home: str) -> list[str]:
+def check(home: str, *, deep: bool = False) -> list[str]:
     """Return everything that is wrong with a home, one printable line each; empty = clean.
+
+    With `deep` every event file is read and compared with its digest, which takes as long as reading them.
 
     The database is opened for reading only: opened for writing, an empty one and a missing epoch would be made anew.
 
@@ -60,7 +62,7 @@ def check(home: str) -> list[str]:
     path = os.path.join(home, homes.CONTROL)
     try:
         with closing(connect(path, busy_ms=BUSY_MS, read_only=True)) as connection:
-            return _found(home, connection)
+            return _found(home, connection, deep=deep)
     except sqlite3.Error as error:
         raise open_error(error, path) from error
 
@@ -72,12 +74,12 @@ def findings(store: ControlStore) -> list[str]:
         StoreUnavailable: another process has locked the database.
     """
     try:
-        return _found(store.home, store.connection)
+        return _found(store.home, store.connection, deep=False)
     except sqlite3.Error as error:
         raise open_error(error, store.path) from error
 
 
-def _found(home: str, connection: sqlite3.Connection) -> list[str]:
+def _found(home: str, connection: sqlite3.Connection, *, deep: bool) -> list[str]:
     # before the database is read: a commit in between leaves the bell behind, which is no damage
     epoch = _epoch(home)
     found = homes.findings(home)
@@ -89,6 +91,7 @@ def _found(home: str, connection: sqlite3.Connection) -> list[str]:
             found += _part("control.db", partial(_flag_findings, connection))
             found += _part("audit", partial(_audit_findings, connection))
             found += _part("control.db", partial(_version_findings, connection, epoch))
+        found += _part("events", partial(care_files.findings, home, connection, deep=deep))
     found += _epoch_findings(epoch)
     found += [f"emergency: {stop.request_id} is not recorded yet: {stop.reason}" for stop in stops.pending(home)]
     return list(dict.fromkeys(_printable(text) for text in found))  # what is not whole says so of every part

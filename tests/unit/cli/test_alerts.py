@@ -184,7 +184,7 @@ def test_acknowledging_twice_says_so(three):
 
 @pytest.mark.parametrize(
     "line",
-    ["monitor dashboard --port 3001", "monitor dashboard"],
+    ["monitor dashboard --port 3001", "monitor dashboard", "monitor dashboard --host 127.0.0.1 --no-collector"],
 )
 def test_what_is_not_built_yet_says_so(lab, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -587,3 +587,10 @@ def test_an_event_in_json_has_known_keys(pending):
     (row,) = pending.done("rollout history --json").data["events"]
     assert set(row) == {"seq", "at_ms", "at_iso", "plan", "kind", "event", "request_id"}
     assert (row["at_ms"], row["at_iso"], row["request_id"]) == (START_MS, "2026-09-21T14:13:20Z", "order-1")
+
+
+@pytest.mark.parametrize("option", ["--evidence review.html", "--key ada"])
+def test_an_approval_with_what_is_not_there_yet_says_so_and_approves_nothing(pending, option):
+    answer = pending(f"rollout approve {PLAN} {option} --json")
+    assert (answer.status, answer.error["code"]) == (6, "NOT_BUILT")
+    assert option.split()[0] in answer.error["message"]
