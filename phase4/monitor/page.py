@@ -110,16 +110,51 @@ def _rollouts(report: Mapping[str, Any]) -> list[str | Table]:
                 answer["guardrail"],
                 answer["verdict"],
                 answer["reason"],
-                "-" if answer["estimate"] is None else f"{answer['estimate']:.4g}",
+                _estimate(answer),
                 f"{answer['units']:,}",
+                _evidence(answer),
                 "-" if answer["p_value"] is None else f"{answer['p_value']:.2g}",
+                "-" if answer["alpha"] is None else f"{answer['alpha']:.3g}",
             )
             for stage in rollout["stages"]
             for answer in stage["guardrails"]
         ]
         if rows:
-            parts.append((("stage", "time", "guardrail", "verdict", "reason", "estimate", "n", "p"), rows))
+            parts.append((_ANSWER, rows))
+            parts += [f"{name}: {text}." for name, text in _approximations(rollout).items()]
     return parts or ["No rollout plans."]
+
+
+_ANSWER = ("stage", "time", "guardrail", "verdict", "reason", "estimate (95 %)", "n", "E (needed)", "p", "alpha")
+
+
+def _estimate(answer: Mapping[str, Any]) -> str:
+    """Return what was seen, with the interval that holds at every look."""
+    if answer["estimate"] is None:
+        return "-"
+    if answer["lower"] is None:
+        return f"{answer['estimate']:.4g}"
+    upper = "any" if answer["upper"] is None else f"{answer['upper']:.4g}"
+    return f"{answer['estimate']:.4g} ({answer['lower']:.4g} to {upper})"
+
+
+def _evidence(answer: Mapping[str, Any]) -> str:
+    """Return the evidence of the side that the verdict rests on, and what that side asks for."""
+    if answer["verdict"] != "FAIL" and answer["e_pass"] is not None:
+        return f"PASS {_amount(answer['e_pass'])} ({_amount(answer['e_pass_needed'])})"
+    if answer["e_value"] is None or answer["e_needed"] is None:
+        return "-"
+    return f"FAIL {_amount(answer['e_value'])} ({_amount(answer['e_needed'])})"
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if 100.0 <= value < 1e6 else f"{value:.3g}"
+
+
+def _approximations(rollout: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the newest answer of each guardrail assumes, by name."""
+    every = [answer for stage in rollout["stages"] for answer in stage["guardrails"]]
+    return {answer["guardrail"]: answer["approximation"] for answer in every if answer.get("approximation")}
 
 
 def _performance(report: Mapping[str, Any]) -> str | Table:

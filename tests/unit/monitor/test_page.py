@@ -54,7 +54,7 @@ def said(value):
     elif isinstance(value, str):
         yield from NUMBER.findall(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        for form in ("", ",", ".1f", ".2g", ".4g", "g", ".2%"):
+        for form in ("", ",", ",.0f", ".1f", ".2g", ".3g", ".4g", "g", ".2%"):
             yield from NUMBER.findall(format(value, form))
         if isinstance(value, int) and value > 10**11:
             yield from NUMBER.findall(clock.iso(value))
@@ -136,3 +136,25 @@ def test_the_same_report_gives_the_same_page(hostile):
 
 def test_when_a_report_was_made_is_not_in_the_page(hostile):
     assert page.page({**hostile, "created_ms": 0}) == page.page(hostile)
+
+
+def test_every_answer_has_its_interval_its_evidence_and_its_alpha(live):
+    run(live, treatment=0.6, rounds=9)
+    report = make(live)
+    text = page.markdown(report)
+    (rollout,) = report["rollouts"]
+    (failed,) = [answer for answer in rollout["stages"][-1]["guardrails"] if answer["verdict"] == "FAIL"][:1]
+    (row,) = [
+        line for line in text.splitlines() if f"| {failed['guardrail'].replace('_', chr(92) + '_')} | FAIL" in line
+    ]
+    assert f"({failed['lower']:.4g} to {failed['upper']:.4g})" in row
+    assert f"({failed['e_needed']:,.0f})" in row
+    assert row.rstrip(" |").endswith(f"{failed['alpha']:.3g}")
+
+
+def test_what_an_answer_assumes_of_requests_stands_below_the_table(live):
+    run(live)
+    report = make(live)
+    report["rollouts"][0]["stages"][0]["guardrails"][0]["approximation"] = "approximate: phi = 4 from 288 groups"
+    assert "approximate: phi = 4 from 288 groups." in page.markdown(report)
+    assert "approximate: phi = 4 from 288 groups." in page.page(report)
