@@ -42,13 +42,13 @@ RATE = 100.0
 USERS = 10_000
 CARTS = 600_000
 """Rows of each table: reading all of them takes longer than a checkout may."""
-BREAK_AFTER_S = 3.0
+BREAK_AFTER_S = 15.0
 """How long the second stage is healthy."""
 LIMIT_S = 120.0
 PLAN_TOML = """schema = 1
 stages = [
-  { name = "10 %", percentage = 10, active_min = "8s", bake = "8s", max_duration = "60s" },
-  { name = "25 %", percentage = 25, active_min = "8s", bake = "8s", max_duration = "60s" },
+  { name = "10 %", percentage = 10, active_min = "8s", bake = "40s", max_duration = "60s" },
+  { name = "25 %", percentage = 25, active_min = "8s", bake = "20s", max_duration = "60s" },
   { name = "50 %", percentage = 50, active_min = "8s", bake = "8s", max_duration = "60s" },
 ]
 [guardrails.error_rate]
