@@ -15,7 +15,7 @@ from phase4.analysis.dispersion import LADDER, Dispersion
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
 from phase4.analysis.guardrails import AMBIENT_WINDOWS, STALE_TICKS, GuardrailState
 from phase4.analysis.moments import Moments
-from phase4.analysis.observation import OutcomeSet, user_counts
+from phase4.analysis.observation import OutcomeSet, third_errors, user_counts
 from phase4.analysis.paths import above_limit, capped, last_sums, log_sum, restart_weights, restarted
 from phase4.analysis.specs import (
     GuardrailSpec,
@@ -23,6 +23,7 @@ from phase4.analysis.specs import (
     QuantileGuardrail,
     RateGuardrail,
     RatioGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     Terms,
     ThresholdGuardrail,
@@ -387,6 +388,20 @@ class _QuantileBlock(_Block):
         return replace(changed, histogram=latency.merge(self.state.histogram, more))
 
 
+class _RepeatBlock(_Block):
+    """Users with their third error: a ratio whose trials are the shares that were assigned."""
+
+    def _counts(self, arm: ArmColumns) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
+        assert isinstance(self.spec, RepeatGuardrail)
+        if arm.units is None:
+            raise ValueError("units are not counted by this source; leave sample_ratio and repeated_errors out")
+        events: Ints = third_errors(arm)
+        if events.min() < 0:
+            raise ValueError("error_third_x counts users and is at least 0 in every tick")
+        weight = self.spec.weights[0 if arm is self.treatment else 1]
+        return (events, np.where(arm.requests > 0, weight, 0)), (events, arm.units)
+
+
 class _MeanBlock(_Block):
     """A mean: sums since the entry, and the bound at each tick."""
 
@@ -455,7 +470,7 @@ class _SampleRatioBlock(_Block):
 
     def _counts(self, arm: ArmColumns) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
         if arm.units is None:
-            raise ValueError("units are not counted by this source; leave sample_ratio out")
+            raise ValueError("units are not counted by this source; leave sample_ratio and repeated_errors out")
         nothing = np.zeros(len(arm), np.int64)
         return (nothing, nothing), (nothing, arm.units)
 
@@ -482,6 +497,7 @@ class _SampleRatioBlock(_Block):
 _KINDS: dict[type, type[_Block]] = {
     QuantileGuardrail: _QuantileBlock,
     MeanGuardrail: _MeanBlock,
+    RepeatGuardrail: _RepeatBlock,
     SampleRatioGuardrail: _SampleRatioBlock,
 }
 

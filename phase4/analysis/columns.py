@@ -127,6 +127,7 @@ class ArmColumns:
     invalid_risk_x: Ints | None = None
     invalid_first_n: Ints | None = None
     invalid_first_x: Ints | None = None
+    error_third_x: Ints | None = None
     latencies: LatencyColumns | None = None
     exceed: Mapping[str, ExceedColumns] = field(default_factory=dict)
     """Quantile guardrail -> what was above its thresholds."""

@@ -14,6 +14,7 @@ from phase4.analysis.specs import (
     QuantileGuardrail,
     RateGuardrail,
     RatioGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     Terms,
     ThresholdGuardrail,
@@ -80,7 +81,7 @@ def limit_of(spec: GuardrailSpec) -> float | None:
             return spec.limit
         case RatioGuardrail():
             return spec.max_ratio
-        case QuantileGuardrail():
+        case QuantileGuardrail() | RepeatGuardrail():
             return 1.0
         case MeanGuardrail():
             return 1.0 + spec.margin

@@ -17,13 +17,14 @@ from phase4.analysis.dispersion import Dispersion
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
 from phase4.analysis.latency import Histogram
 from phase4.analysis.moments import Moments
-from phase4.analysis.observation import Counts, Observation, OutcomeSet, request_counts, user_counts
+from phase4.analysis.observation import Counts, Observation, OutcomeSet, request_counts, third_errors, user_counts
 from phase4.analysis.specs import (
     GuardrailSpec,
     MeanGuardrail,
     QuantileGuardrail,
     RateGuardrail,
     RatioGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     Terms,
     ThresholdGuardrail,
@@ -184,6 +185,8 @@ def _read(
             return _step_mean(spec, terms, state, treatment, control)
         case SampleRatioGuardrail():
             return _step_sample_ratio(spec, state)
+        case RepeatGuardrail():
+            return _step_repeats(spec, terms, state, treatment, control)
         case _:
             assert_never(spec)
 
@@ -289,6 +292,8 @@ def _counted(spec: GuardrailSpec, row: Observation) -> tuple[int, int]:
             return 0, measured(spec, row).n
         case SampleRatioGuardrail():
             return 0, _users(row)
+        case RepeatGuardrail():
+            return int(third_errors(row)), _users(row)
         case _:
             x, n = pass_counts(spec, row)
             return int(x), int(n)
@@ -313,7 +318,7 @@ def measured(spec: MeanGuardrail, row: Observation) -> Moments:
 
 def _users(row: Observation) -> int:
     if row.units is None:
-        raise ValueError("units are not counted by this source; leave sample_ratio out")
+        raise ValueError("units are not counted by this source; leave sample_ratio and repeated_errors out")
     return row.units
 
 
@@ -374,6 +379,20 @@ def _step_ratio(
         grid = dispersion.ratio_grid(n, m, spec.pass_ratio, spread, eprocess.PASS_RATIOS)
         state = replace(state, passing=state.passing.step(grid, x, y))
     return state
+
+
+def _step_repeats(
+    spec: RepeatGuardrail,
+    terms: Terms,
+    state: GuardrailState,
+    treatment: Observation | None,
+    control: Observation | None,
+) -> GuardrailState:
+    if treatment is None or control is None or not (_has_requests(treatment) and _has_requests(control)):
+        return state
+    grid = eprocess.ratio_grid(*spec.weights, 1.0, eprocess.FAIL_RATIOS)
+    fail = state.fail.step(grid, third_errors(treatment), third_errors(control), terms.horizon_ticks)
+    return replace(state, fail=fail, max_log_e=max(state.max_log_e, fail.log_e))
 
 
 def _step_threshold(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Protocol
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of this set of columns. A stored observation carries it."""
 
 
@@ -57,6 +57,8 @@ class Observation:
     invalid_risk_x: int | None = None
     invalid_first_n: int | None = None
     invalid_first_x: int | None = None
+    error_third_x: int | None = None
+    """Users whose third error or timeout of this entry fell in this tick."""
     s1: float = 0.0
     """Sum of latency in ms over the outcomes that carry one."""
     s2: float = 0.0
@@ -74,6 +76,8 @@ class Observation:
         for name in ("ok", "error", "timeout", "invalid", "late"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} counts outcomes and is at least 0: {getattr(self, name)}")
+        if self.error_third_x is not None and self.error_third_x < 0:
+            raise ValueError(f"error_third_x counts users and is at least 0: {self.error_third_x}")
         for outcome_set in OutcomeSet:
             for kind in ("risk", "first"):
                 n = getattr(self, f"{outcome_set}_{kind}_n")
@@ -109,6 +113,17 @@ class Counts(Protocol):
     def invalid(self) -> Any:
         """Outcomes whose validation failed."""
         ...
+
+
+def third_errors(row: Any) -> Any:
+    """Return how many users had their third error, int or (ticks,) int64.
+
+    Raises:
+        ValueError: the source does not count them.
+    """
+    if row.error_third_x is None:
+        raise ValueError("error_third_x is not counted by this source; leave repeated_errors out")
+    return row.error_third_x
 
 
 def request_counts(row: Counts, outcome_set: OutcomeSet) -> tuple[Any, Any]:

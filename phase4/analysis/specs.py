@@ -197,10 +197,56 @@ class SampleRatioGuardrail:
         return self.percentage / (self.percentage + control), control / (self.percentage + control)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatGuardrail:
+    """Users who fail again and again: those who reach their third error, in treatment against concurrent control.
+
+    A guard that counts users by their first error sees little of them, and one that counts requests takes a few such
+    users of chance for a difference. If the arms are alike, who gets there lies in treatment with the share that was
+    assigned, each user by itself and whatever it is like: so the comparison is exact with that share.
+    """
+
+    name: str = "repeated_errors"
+    percentage: float
+    """Of the stage, 0-100: treatment has this share, control an equal band or what is left."""
+    role: Role = Role.SIGNAL
+    unit: Unit = Unit.USER
+    prove: bool = False
+    min_units: int | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged."""
+        _check_common(self.name, self.min_units, self.weight)
+        if self.unit is not Unit.USER:
+            raise ValueError(f"{self.name}.unit is user: a request does not fail three times")
+        if self.prove:
+            raise ValueError(f"{self.name}.prove is false: it asks for no alarm")
+        if not 0.0 < self.percentage < 100.0:
+            raise ValueError(f"{self.name}.percentage lies in (0, 100): without control there is no comparison")
+
+    @property
+    def outcome_set(self) -> OutcomeSet:
+        """The set whose events are counted."""
+        return OutcomeSet.ERROR
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """Treatment's and control's shares, as whole numbers in the same proportion."""
+        control = min(self.percentage, 100.0 - self.percentage)
+        return max(round(self.percentage * 1e6), 1), max(round(control * 1e6), 1)
+
+
 GuardrailSpec = (
-    RateGuardrail | RatioGuardrail | ThresholdGuardrail | QuantileGuardrail | MeanGuardrail | SampleRatioGuardrail
+    RateGuardrail
+    | RatioGuardrail
+    | ThresholdGuardrail
+    | QuantileGuardrail
+    | MeanGuardrail
+    | SampleRatioGuardrail
+    | RepeatGuardrail
 )
-RELATIVE = (RatioGuardrail, QuantileGuardrail, MeanGuardrail)
+RELATIVE = (RatioGuardrail, QuantileGuardrail, MeanGuardrail, RepeatGuardrail)
 """Kinds that compare treatment with concurrent control."""
 
 
@@ -225,7 +271,7 @@ def least_units(spec: GuardrailSpec, terms: Terms) -> int:
             return RELATIVE_MIN_UNITS
         case ThresholdGuardrail():
             return 1
-        case SampleRatioGuardrail():
+        case SampleRatioGuardrail() | RepeatGuardrail():
             return 0
         case _:
             assert_never(spec)

@@ -8,7 +8,7 @@ from typing import Any
 from phase4 import clock
 from phase4.cli.console import percent
 
-RATIOS = ("error_ratio", "latency_p95", "latency_mean", "cpu_mean")
+RATIOS = ("error_ratio", "latency_p95", "latency_mean", "cpu_mean", "repeated_errors")
 """Beginnings of the names whose value is a ratio to control, not a rate."""
 
 

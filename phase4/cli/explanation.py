@@ -71,7 +71,8 @@ def _world(scenario: Scenario, world: World) -> list[str]:
         if fault.kind is FaultKind.LATENCY:
             what = f"{fault.arm} takes {fault.factor:g} times as long"
         else:
-            what = f"{percent(fault.add)} of the fine outcomes of {fault.arm} fail"
+            whose = f"{fault.user_class} of {fault.arm}" if fault.user_class else str(fault.arm)
+            what = f"{percent(fault.add)} of the fine outcomes of {whose} fail"
         lines.append(f'    Fault "{fault.id}": from {begin} on{lasting}, {what} ({fault.shape}).')
     return lines
 

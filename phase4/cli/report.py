@@ -219,7 +219,8 @@ def _guard_row(spec: Mapping[str, Any]) -> tuple[str, ...]:
     if kind == "threshold":
         kind = "raw threshold, " + ("cumulative" if spec["window"] is None else f"{spec['window']} tick")
     units = "by the limit" if spec["min_units"] is None else f"{spec['min_units']:,}"
-    counted = spec.get("outcome_set") or spec.get("measure") or ("users" if kind == "sample ratio" else "latency")
+    by_shares = {"sample ratio": "users", "repeat": "third errors"}
+    counted = spec.get("outcome_set") or spec.get("measure") or by_shares.get(kind, "latency")
     return (spec["name"], kind, _guard_limit(spec), spec["role"], f"{spec['unit']}s", counted, units)
 
 
@@ -258,7 +259,8 @@ def _fault(fault: Mapping[str, Any]) -> str:
     if fault.get("kind") == "latency":  # runs that were stored before have errors alone, without a kind
         what = f"{fault['arm']} takes {fault['factor']:g} times as long"
     else:
-        what = f"{percent(fault['add'])} of the fine outcomes of {fault['arm']} fail"
+        whose = f"{fault['user_class']} of {fault['arm']}" if fault.get("user_class") else fault["arm"]
+        what = f"{percent(fault['add'])} of the fine outcomes of {whose} fail"
     return f"{fault['id']}: from {begin} on{lasting}, {what}"
 
 

@@ -19,6 +19,7 @@ from phase4.analysis.specs import (
     QuantileGuardrail,
     RateGuardrail,
     RatioGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     Terms,
     is_relative,
@@ -453,7 +454,7 @@ def _check(
         return Check.SHOWN
     if isinstance(spec, RateGuardrail) and base is not None and base > spec.limit:
         return Check.ABOVE_LIMIT
-    if isinstance(spec, SampleRatioGuardrail):
+    if isinstance(spec, SampleRatioGuardrail | RepeatGuardrail):
         return Check.OK
     if by_max is None:
         return Check.UNKNOWN

@@ -17,6 +17,7 @@ from phase4.analysis.specs import (
     QuantileGuardrail,
     RateGuardrail,
     RatioGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     ThresholdGuardrail,
     is_relative,
@@ -38,11 +39,18 @@ _MEANS = {"latency_mean": "latency", "cpu_mean": "cpu_ms"}
 MEASURES = ("latency", "validation", "cpu_ms")
 """What an application may report beside success and error, as `measures` in a plan file names it."""
 SAMPLE_RATIO = "sample_ratio"
+REPEATED_ERRORS = "repeated_errors"
+"""Users with three errors and more, whom first outcomes hardly show."""
+_SHARES: dict[str, type[SampleRatioGuardrail | RepeatGuardrail]] = {
+    SAMPLE_RATIO: SampleRatioGuardrail,
+    REPEATED_ERRORS: RepeatGuardrail,
+}
+"""Guardrails that rest on the shares that were assigned; without control there are none."""
 _EVERYBODY = 100.0
 TWIN = "_requests"
 """After a user-level guardrail's name: its twin, which counts requests and sees users that fail for ever."""
 TWINS = tuple(f"{name}{TWIN}" for name in ("error_rate", "error_ratio", "latency_p95", "validation_failures"))
-GUARDRAILS = (*_RATES, *_RATIOS, *_QUANTILES, *_MEANS, SAMPLE_RATIO, *TWINS)
+GUARDRAILS = (*_RATES, *_RATIOS, *_QUANTILES, *_MEANS, SAMPLE_RATIO, REPEATED_ERRORS, *TWINS)
 """Names that a plan file may use."""
 
 
@@ -142,7 +150,7 @@ def _default_names(limits: Limits) -> list[str]:
         names.append("latency_mean")
     if "cpu_ms" in limits.measures and limits.latency_margin is not None:
         names.append("cpu_mean")
-    return [*names, SAMPLE_RATIO, *(f"{name}{TWIN}" for name in names if f"{name}{TWIN}" in TWINS)]
+    return [*names, REPEATED_ERRORS, SAMPLE_RATIO, *(f"{name}{TWIN}" for name in names if f"{name}{TWIN}" in TWINS)]
 
 
 def left_out(names: Iterable[str], limits: Limits) -> dict[str, str]:
@@ -174,8 +182,8 @@ def _read(table: Table, name: str, percentages: Sequence[float], limits: Limits)
         made = _quantile(table, common, limits) * len(percentages)
     elif base in _MEANS:
         made = _mean(table, common, base, limits) * len(percentages)
-    elif base == SAMPLE_RATIO:
-        made = _sample_ratio(table, common, percentages)
+    elif base in _SHARES:
+        made = tuple(_SHARES[base](**common, percentage=_open(percentage)) for percentage in percentages)
         table.finish()
         return tuple(spec if p < _EVERYBODY else None for spec, p in zip(made, percentages, strict=True))
     else:
@@ -189,8 +197,8 @@ def _read(table: Table, name: str, percentages: Sequence[float], limits: Limits)
 
 def _common(table: Table, name: str, *, is_twin: bool) -> dict[str, Any]:
     """Return the values that every kind has."""
-    is_mean, is_shares = name in _MEANS, name == SAMPLE_RATIO
-    roles = ["signal", "observe"] if is_mean or is_shares else [role.value for role in Role]
+    is_mean, is_shares = name in _MEANS, name in _SHARES
+    roles = ["signal", "observe"] if is_mean or name == SAMPLE_RATIO else [role.value for role in Role]
     default_role = "observe" if is_twin else "signal" if is_mean or is_shares or name == "success_rate" else "guard"
     by_request = is_twin or is_mean or name == "hook_failures"
     units = ["request"] if is_twin or is_mean else ["user"] if is_shares else [unit.value for unit in Unit]
@@ -239,11 +247,6 @@ def _mean(table: Table, common: dict[str, Any], base: str, limits: Limits) -> tu
 def _margin(table: Table, limits: Limits) -> float:
     default = limits.latency_margin if limits.latency_margin is not None else 0.05
     return float(table.number("margin", default, low=0.0, high=10.0, what="a share, 0 to 10"))
-
-
-def _sample_ratio(table: Table, common: dict[str, Any], percentages: Sequence[float]) -> tuple[GuardrailSpec, ...]:
-    del table
-    return tuple(SampleRatioGuardrail(**common, percentage=_open(percentage)) for percentage in percentages)
 
 
 def _open(percentage: float) -> float:

@@ -12,6 +12,7 @@ from phase4.analysis.specs import (
     QuantileGuardrail,
     RateGuardrail,
     RatioGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     ThresholdGuardrail,
 )
@@ -68,7 +69,7 @@ def _kind(specs: Sequence[GuardrailSpec]) -> list[tuple[str, str]]:
             return [*values, *_if(first.prove, False, "prove")]
         case MeanGuardrail():
             return [("margin", f"{first.margin:.12g}"), *_if(first.prove, False, "prove")]
-        case SampleRatioGuardrail():
+        case SampleRatioGuardrail() | RepeatGuardrail():
             return []
 
 
@@ -76,7 +77,7 @@ def _differing(spec: GuardrailSpec) -> list[tuple[str, str]]:
     is_twin = spec.name in TWINS
     base = spec.name.removesuffix(TWIN) if is_twin else spec.name
     is_mean = isinstance(spec, MeanGuardrail)
-    usual = Role.SIGNAL if is_mean or base in {"success_rate", "sample_ratio"} else Role.GUARD
+    usual = Role.SIGNAL if is_mean or base in {"success_rate", "sample_ratio", "repeated_errors"} else Role.GUARD
     role = Role.OBSERVE if is_twin else usual
     by_request = is_twin or is_mean or base == "hook_failures" or isinstance(spec, ThresholdGuardrail)
     found = _if(str(spec.role), str(role), "role")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from phase4.analysis.observation import OutcomeSet
-from phase4.analysis.specs import GuardrailSpec, RateGuardrail, SampleRatioGuardrail, is_relative
+from phase4.analysis.specs import GuardrailSpec, RateGuardrail, RepeatGuardrail, SampleRatioGuardrail, is_relative
 from phase4.analysis.verdict import Role
 from phase4.durations import DAY_MS
 from phase4.rollout.forecast import SAFE, GuardForecast, StageForecast, forecast
@@ -143,7 +143,9 @@ class _Making:
     def _look(self, stage: Stage, specs: Sequence[GuardrailSpec]) -> StageForecast:
         """Return the forecast of a stage: what it proves does not depend on the others."""
         own = tuple(
-            replace(spec, percentage=stage.percentage) if isinstance(spec, SampleRatioGuardrail) else spec
+            replace(spec, percentage=stage.percentage)
+            if isinstance(spec, SampleRatioGuardrail | RepeatGuardrail)
+            else spec
             for spec in specs
         )
         alone = replace(self.plan, stages=(stage,), guardrails=(own,))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from phase4.analysis import planning
 from phase4.analysis.specs import (
     RateGuardrail,
+    RepeatGuardrail,
     SampleRatioGuardrail,
     ThresholdGuardrail,
     is_relative,
@@ -154,7 +155,11 @@ def _limit(guard: GuardForecast) -> Way | None:
 
 
 def _min_units(guard: GuardForecast) -> Way | None:
-    if isinstance(guard.spec, SampleRatioGuardrail | ThresholdGuardrail) or not guard.by_max or guard.by_max < 2:
+    if (
+        isinstance(guard.spec, SampleRatioGuardrail | RepeatGuardrail | ThresholdGuardrail)
+        or not guard.by_max
+        or guard.by_max < 2
+    ):
         return None
     return Way("min_units", f"min_units = {fewer(guard.by_max)}", "PASS with fewer units, which notices less")
 

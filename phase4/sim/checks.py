@@ -41,6 +41,11 @@ def counts_are_possible(
             _hold(np.all(possible), f"{name}: more users than requests")
         for column in ("ok", "error", "timeout", "invalid", "late"):
             _hold(np.all(getattr(arm, column) >= 0), f"{name}: {column} is negative")
+        if arm.error_third_x is not None:
+            failed = request_counts(arm, OutcomeSet.ERROR)[0]
+            _hold(
+                np.all((arm.error_third_x >= 0) & (arm.error_third_x <= failed)), f"{name}: error_third_x beyond errors"
+            )
         for outcome_set in OutcomeSet:
             risk_n, risk_x, first_n, first_x = (
                 getattr(arm, f"{outcome_set}_{count}") for count in ("risk_n", "risk_x", "first_n", "first_x")

@@ -51,6 +51,8 @@ class Fault:
     kind: FaultKind = FaultKind.ERROR
     factor: float = 1.0
     """LATENCY: by which every latency is multiplied, above 0, at full level."""
+    user_class: str | None = None
+    """ERROR: whose requests it hits; None = everybody's."""
     shape: FaultShape = FaultShape.STEP
     over_ms: int = 0
     """Ramp: time until the full level is reached, in ms."""
@@ -82,17 +84,19 @@ class Fault:
         return np.where(active, share, 0.0)
 
 
-def failure_probability(faults: Iterable[Fault], arm: FaultArm, t_ms: Ints) -> Floats:
+def failure_probability(faults: Iterable[Fault], arm: FaultArm, t_ms: Ints, *, user_class: str | None = None) -> Floats:
     """Return the probability that an otherwise fine outcome of an arm fails, (n,) float64.
 
     Args:
         faults: All faults of the world; those of the arm and ambient ones add up, at most to 1.
         arm: TREATMENT or CONTROL.
         t_ms: (n,) int64, ms since the start of the run.
+        user_class: Whose outcomes; faults of other classes do not count. None = of those in no class.
     """
     total = np.zeros(len(t_ms))
     for fault in faults:
-        if fault.kind is FaultKind.ERROR and fault.arm in {arm, FaultArm.BOTH}:
+        is_theirs = fault.user_class is None or fault.user_class == user_class
+        if is_theirs and fault.kind is FaultKind.ERROR and fault.arm in {arm, FaultArm.BOTH}:
             total += fault.add * fault.level(t_ms)
     return np.clip(total, 0.0, 1.0)
 

@@ -40,6 +40,16 @@ class Moments:
         """Return the chosen users."""
         return Moments(self.tick[chosen], self.phase[chosen], self.weight[chosen])
 
+    def with_others(self, others: Moments) -> Moments:
+        """Return these users and others, in the order of their ticks."""
+        both = [np.concatenate(pair) for pair in zip(self._arrays, others._arrays, strict=True)]
+        order = np.argsort(both[0], kind="stable")
+        return Moments(*(values[order] for values in both))
+
+    @property
+    def _arrays(self) -> tuple[Ints, Floats, Floats]:
+        return self.tick, self.phase, self.weight
+
     def counts(self, ticks: int) -> Ints:
         """Return the number of users by tick, (ticks,) int64."""
         return np.bincount(self.tick, minlength=ticks).astype(np.int64, copy=False)

@@ -154,7 +154,7 @@ class _ArmRows:
         if arm is Arm.TREATMENT:
             self.harmed = failed & (luck >= control[self.tick])
 
-    def columns(self, ticks: int, sets: frozenset[OutcomeSet]) -> ArmColumns:
+    def columns(self, ticks: int, sets: frozenset[OutcomeSet], *, with_repeats: bool) -> ArmColumns:
         """Return the counts of the ticks first_tick..ticks-1."""
         size = ticks - self.first_tick
         place = self.tick - self.first_tick
@@ -165,9 +165,18 @@ class _ArmRows:
         users: dict[str, Any] = {}
         for outcome_set in sorted(sets):
             users |= self._user_counts(outcome_set, place, size)
+        if with_repeats:
+            users["error_third_x"] = np.bincount(place[self._third_errors()], minlength=size)
         units = np.bincount(place[self.first], minlength=size) if len(self.first) else np.zeros(size, np.int64)
         zero = np.zeros(size, np.int64)
         return ArmColumns(**counts, late=zero, units=units, crossed=zero, **users)
+
+    def _third_errors(self) -> Bools:
+        """Return which rows are a user's third error."""
+        failed = (self.outcome == _ERROR) | (self.outcome == _TIMEOUT)
+        so_far = np.cumsum(failed)
+        before = np.repeat((so_far - failed)[self.first], np.diff(self.first, append=len(failed)))
+        return np.asarray(failed & (so_far - before == 3), np.bool_)
 
     def _user_counts(self, outcome_set: OutcomeSet, place: Ints, size: int) -> dict[str, Ints]:
         """Return the four user counts of one outcome set: see `phase4.analysis.observation`."""
@@ -206,7 +215,10 @@ class _ReplayEntry:
         self.first_tick = first_tick
         self.treatment = _ArmRows(source, arms == Arm.TREATMENT, Arm.TREATMENT, first_tick)
         control = _ArmRows(source, arms == Arm.CONTROL, Arm.CONTROL, first_tick)
-        self._arms = tuple(rows.columns(scenario.ticks, scenario.outcome_sets) for rows in (self.treatment, control))
+        self._arms = tuple(
+            rows.columns(scenario.ticks, scenario.outcome_sets, with_repeats=scenario.counts_repeats)
+            for rows in (self.treatment, control)
+        )
 
     def columns(self, begin: int, end: int) -> tuple[ArmColumns, ArmColumns]:
         """Return (treatment, control) for the ticks begin..end-1."""

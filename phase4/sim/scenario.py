@@ -14,6 +14,7 @@ import rfc8785
 
 from phase4 import durations
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import RepeatGuardrail
 from phase4.clock import iso
 from phase4.documents import Table
 from phase4.errors import PlanInvalid, RecordingInvalid, ScenarioInvalid, nearest
@@ -148,6 +149,12 @@ class Scenario:
     def outcome_sets(self) -> frozenset[OutcomeSet]:
         """Outcome sets whose users some policy counts. What is drawn follows from all policies, never from one."""
         return frozenset().union(*(policy.plan.outcome_sets for policy in self.policies))
+
+    @property
+    def counts_repeats(self) -> bool:
+        """Whether some policy asks for users who fail again and again."""
+        every = (spec for policy in self.policies for specs in policy.plan.guardrails for spec in specs)
+        return any(isinstance(spec, RepeatGuardrail) for spec in every)
 
     @property
     def measures(self) -> frozenset[str]:
@@ -350,6 +357,7 @@ class _Reader:
             for_ms=table.duration("for", None, low=1),
             add=float(table.rate("add")) if is_error else 0.0,
             kind=what,
+            user_class=table.text("class", None) if is_error else None,
             factor=1.0 if is_error else float(table.number("factor", low=0.01, high=100.0, what=_FACTOR)),
             shape=kind,
             over_ms=over_ms,
@@ -494,7 +502,20 @@ class _Reader:
                 f"policy: {', '.join(users)}: synthetic counts without [population] have no users; add that table,"
                 ' or give each guardrail unit = "request"'
             )
+        self._check_classes(scenario)
         self._check_measures(scenario)
+
+    def _check_classes(self, scenario: Scenario) -> None:
+        """Note faults of users who are in no class of their world."""
+        for world in scenario.worlds:
+            population = world.traffic.population if isinstance(world.traffic, Counts) else None
+            names = [one.name for one in population.classes] if population is not None else []
+            for fault in world.faults:
+                if fault.user_class is not None and fault.user_class not in names:
+                    known = f"its classes are {', '.join(names)}" if names else "it has no [population] with classes"
+                    self._problems.append(
+                        f'fault: {fault.id}: world "{world.name}": no class "{fault.user_class}"; {known}'
+                    )
 
     def _check_measures(self, scenario: Scenario) -> None:
         """Note faults and guardrails that need what no world measures: they would wait for it for ever."""
@@ -639,6 +660,8 @@ def _fault(fault: Fault) -> dict[str, Any]:
     body = asdict(fault)
     if fault.kind is FaultKind.ERROR:  # as it was when there was no other kind
         del body["kind"], body["factor"]
+    if fault.user_class is None:  # as it was when faults hit everybody
+        del body["user_class"]
     return body
 
 

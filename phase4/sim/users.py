@@ -42,6 +42,7 @@ KEPT = 8
 """Entries kept for the other policies and for the toll at the end; each at most 10 MB for 60,000 ticks."""
 _ARMS = {Arm.TREATMENT: FaultArm.TREATMENT, Arm.CONTROL: FaultArm.CONTROL}
 _FAILS, _NUMBERS, _PLACES, _AT_RISK, _FINE_NUMBERS, _FINE_PLACES, _REPEATS = range(7)
+_SECOND_NUMBERS, _SECOND_PLACES, _THIRD_NUMBERS, _THIRD_PLACES = range(7, 11)
 """Purposes of the draws of outcomes, each with a stream: what happens at one tick shifts no draw before it."""
 
 
@@ -56,14 +57,19 @@ class UsersSource:
         population = world.traffic.population
         assert population is not None
         self._seed, self._replicate = seed, replicate
-        self.outcome_sets = scenario.outcome_sets
+        self.outcome_sets, self.counts_repeats = scenario.outcome_sets, scenario.counts_repeats
         self.ticks = scenario.ticks
         begin = np.arange(scenario.ticks, dtype=np.int64) * scenario.tick_ms
         rate = world.traffic.shape.at(world.start_ms + begin + scenario.tick_ms // 2)
         self.users = lay_out(population)
         self.hazard = rate * scenario.tick_ms / 1000.0 / len(self.users)
         """(ticks,) expected requests of the mean user."""
-        fails = {arm: failure_probability(world.faults, of, begin) for arm, of in _ARMS.items()}
+        fails = {
+            arm: np.stack(
+                [failure_probability(world.faults, of, begin, user_class=one.name) for one in population.classes]
+            )
+            for arm, of in _ARMS.items()
+        }
         base = np.array([one.rate(world.traffic.error_rate) for one in population.classes])[:, np.newaxis]
         self.rate = {arm: base + (1.0 - base) * fail for arm, fail in fails.items()}
         """For each arm (classes, ticks): probability that a request fails."""
@@ -148,6 +154,8 @@ class _ArmTraffic:
         columns: dict[str, Any] = {name: counts[name] for name in ("ok", "error", "units")}
         for outcome_set in sorted(self._sets):
             columns |= _user_counts(outcome_set, counts, zero)
+        if "third_x" in counts:
+            columns["error_third_x"] = counts["third_x"]
         return ArmColumns(**columns, timeout=zero, invalid=zero, late=zero, crossed=zero)
 
 
@@ -169,7 +177,7 @@ class _Group:
         self._hazard = source.hazard[first_tick:]
         self._rate = source.rate[arm][key[-1], first_tick:]
         self._arrivals = source.stream("arrivals", *key)
-        self._outcomes = [source.stream("outcomes", *key, purpose) for purpose in range(7)]
+        self._outcomes = [source.stream("outcomes", *key, purpose) for purpose in range(11)]
         self.users, self.exposed = self._expose(members, source.users.activity[members])
         self._units = self.exposed.counts(len(self._hazard))
         self._weight = self.exposed.coverage(len(self._hazard))
@@ -178,6 +186,11 @@ class _Group:
         self._unserved = Waiting(self._outcomes[_FINE_NUMBERS], self._outcomes[_FINE_PLACES])
         """Users that were exposed and had errors only."""
         self._counts_invalid = OutcomeSet.INVALID in source.outcome_sets
+        self._counts_repeats = source.counts_repeats
+        self._once = Waiting(self._outcomes[_SECOND_NUMBERS], self._outcomes[_SECOND_PLACES])
+        """Users that had one error."""
+        self._twice = Waiting(self._outcomes[_THIRD_NUMBERS], self._outcomes[_THIRD_PLACES])
+        """Users that had two."""
         self._requests: list[Ints] = []
 
     def requests(self, ticks: int) -> Ints:
@@ -209,11 +222,29 @@ class _Group:
             "risk_x": first_x + later_x,
             "risk_n": units + later_x + fine_at_risk,
         }
+        if self._counts_repeats:
+            hurt_now = new.where(failed).with_others(hurt)
+            counts["third_x"] = self._third(hurt_now, errors - later_x, weight - at_risk, size)
         if self._counts_invalid:
             # the fine requests at risk went to users that had a fine one before: the others may be somebody's first
             served = self._unserved.find(new.where(failed), fine - fine_at_risk, weight - at_risk)
             counts["first_ok"] = units - first_x + served.counts(size)
         return counts
+
+    def _third(self, hurt: Moments, errors: Ints, weight: Floats, ticks: int) -> Ints:
+        """Return how many users had their third error, (ticks,) int64.
+
+        Args:
+            hurt: Users with their first error, and when.
+            errors: (ticks,) errors that fell on users who had one before.
+            weight: (ticks,) activity of these.
+            ticks: How many ticks there are.
+        """
+        before = self._once.weight
+        second = self._once.find(hurt, errors, weight)
+        with_one = np.clip(before + hurt.coverage(ticks) - second.coverage(ticks), 0.0, weight)
+        third = self._twice.find(second, errors - second.counts(ticks), weight - with_one)
+        return third.counts(ticks)
 
     def _expose(self, members: Ints, activity: Floats) -> tuple[Ints, Moments]:
         """Return who makes a first request before the end of the run, and when, by the time of it."""

@@ -31,7 +31,7 @@ from phase4.errors import (
 from phase4.store import home as homes
 from phase4.store.epoch import Epoch
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_MS = 5_000
 BEGIN_LOOK_S = 0.0005
 LEAF_SCHEMA = 2

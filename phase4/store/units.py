@@ -20,7 +20,8 @@ from phase4.store.intake import Rows
 
 NAME = os.path.join("collector", "units.duckdb")
 MEMORY = "512MB"
-SEEN, HAD_OUTCOME, HAD_VALIDATED, HAD_ERROR, HAD_INVALID = 1, 2, 4, 8, 16
+SEEN, HAD_OUTCOME, HAD_VALIDATED, HAD_ERROR, HAD_INVALID, HAD_TWO, HAD_THREE = 1, 2, 4, 8, 16, 32, 64
+"""What a user had; HAD_TWO and HAD_THREE: so many errors."""
 Key = tuple[int, int, int]
 """(flag, entry, arm)."""
 Thresholds = Mapping[Key, Mapping[str, float]]
@@ -29,6 +30,7 @@ COUNTS = (
     "units",
     "crossed",
     *(f"{name}_{kind}_{of}" for name in ("error", "bad", "invalid") for kind in ("risk", "first") for of in "nx"),
+    "error_third_x",
 )
 """The user columns of an observation, in the order of the query below."""
 
@@ -40,6 +42,7 @@ _TABLE = (
 _USERS = """
 CREATE OR REPLACE TEMP TABLE u AS
 SELECT flag, entry, arm, unit, max(co) AS n, max(cv) AS nv, min(co) FILTER (outcome IN (3, 4)) AS e,
+  count(*) FILTER (outcome IN (3, 4)) AS ne,
   min(co) FILTER (outcome >= 3) AS b, min(cv) FILTER (outcome = 5) AS i,
   arg_min(latency_ms, co) FILTER (outcome >= 2) AS first_ms
 FROM (SELECT flag, entry, arm, unit, outcome, latency_ms, count(*) FILTER (outcome >= 2) OVER w AS co,
@@ -58,7 +61,10 @@ GROUP BY ALL HAVING count(*) > 1
 _VIEW = """
 CREATE OR REPLACE TEMP TABLE v AS
 SELECT u.*, coalesce(k.bits, 0) AS bits, (x.unit IS NOT NULL) AS crossed,
-  (1 | 2 * (n > 0)::INT | 4 * (nv > 0)::INT | 8 * (e IS NOT NULL)::INT | 16 * (i IS NOT NULL)::INT)::UTINYINT AS now
+  (coalesce(k.bits, 0) & 8 > 0)::INT + (coalesce(k.bits, 0) & 32 > 0)::INT + (coalesce(k.bits, 0) & 64 > 0)::INT
+    + ne AS errors,
+  (1 | 2 * (n > 0)::INT | 4 * (nv > 0)::INT | 8 * (e IS NOT NULL)::INT | 16 * (i IS NOT NULL)::INT
+    | 32 * (errors >= 2)::INT | 64 * (errors >= 3)::INT)::UTINYINT AS now
 FROM u LEFT JOIN k USING (flag, entry, arm, unit) LEFT JOIN x USING (flag, entry, unit)
 """
 _KEEP = "INSERT INTO unit SELECT flag, entry, arm, unit, now, $tick FROM v WHERE now & ~bits <> 0"
@@ -72,7 +78,8 @@ SELECT flag, entry, arm, count(*) FILTER (bits & 1 = 0), count(*) FILTER (crosse
   count(*) FILTER (NOT crossed AND bits & 2 = 0 AND n > 0), count(*) FILTER (NOT crossed AND bits & 2 = 0 AND b = 1),
   coalesce(sum(coalesce(i, nv)) FILTER (NOT crossed AND bits & 16 = 0), 0),
   count(*) FILTER (NOT crossed AND bits & 16 = 0 AND i IS NOT NULL),
-  count(*) FILTER (NOT crossed AND bits & 4 = 0 AND nv > 0), count(*) FILTER (NOT crossed AND bits & 4 = 0 AND i = 1)
+  count(*) FILTER (NOT crossed AND bits & 4 = 0 AND nv > 0), count(*) FILTER (NOT crossed AND bits & 4 = 0 AND i = 1),
+  count(*) FILTER (NOT crossed AND bits & 64 = 0 AND errors >= 3)
 FROM v GROUP BY ALL ORDER BY ALL
 """
 _LIMITS = """

@@ -12,6 +12,7 @@ ENDS = {
     ("few_users", "all alike"): ("COMPLETED", None),
     ("healthy_users", "all alike"): ("COMPLETED", None),
     ("healthy_users", "a few fail often"): ("COMPLETED", None),
+    ("stubborn_few", "anyhow"): ("COMPLETED", None),
     ("slow_feature", "as fast as before"): ("COMPLETED", None),
     ("slow_feature", "slow from the start"): ("ROLLED_BACK", {"latency_p95"}),
     ("slow_feature", "slows down later"): ("PAUSED", None),

@@ -51,6 +51,8 @@ class Loop:
                 found["crossed"] += 1
             else:
                 self.risk_and_first(found, self.outcomes[user], [outcome for outcome in new if outcome != 1])
+                before, now = (sum(outcome in ERROR for outcome in part) for part in (self.outcomes[user], new))
+                found["error_third_x"] += before < 3 <= before + now
         for user, new in by_user.items():
             self.seen.add(user)
             self.outcomes[user] += [outcome for outcome in new if outcome != 1]

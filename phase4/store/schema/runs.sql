@@ -31,7 +31,7 @@ CREATE TABLE observation (
   late BIGINT NOT NULL, units BIGINT, crossed BIGINT,
   error_risk_n BIGINT, error_risk_x BIGINT, error_first_n BIGINT, error_first_x BIGINT,
   bad_risk_n BIGINT, bad_risk_x BIGINT, bad_first_n BIGINT, bad_first_x BIGINT,
-  invalid_risk_n BIGINT, invalid_risk_x BIGINT, invalid_first_n BIGINT, invalid_first_x BIGINT,
+  invalid_risk_n BIGINT, invalid_risk_x BIGINT, invalid_first_n BIGINT, invalid_first_x BIGINT, error_third_x BIGINT,
   s1 DOUBLE NOT NULL, s2 DOUBLE NOT NULL, hist BLOB NOT NULL, exceed VARCHAR NOT NULL, metrics VARCHAR NOT NULL,
   schema INTEGER NOT NULL, source VARCHAR NOT NULL);           -- t_ms: when the tick closed; source = 'sim'
 CREATE TABLE evidence (

@@ -1,6 +1,7 @@
 """The sample ratio: when it alarms, comparisons of the arms say nothing any more, and limits go on."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,15 @@ def test_block_and_scalar_agree_on_shares_alone():
     assert_same(block.run(SHARES, TERMS, start, 0, own, other), block.by_steps(SHARES, TERMS, start, 0, own, other))
 
 
+def test_an_alarm_less_than_a_millionth_above_the_bound_is_one_in_a_block_too():
+    users = (52_576, 51_108)
+    assert 0.0 < sample_ratio.log_e(users, (0.5, 0.5)) - sample_ratio.BOUND < 1e-6
+    zero = np.zeros(1, np.int64)
+    own, other = (replace(ArmColumns.of_requests(zero, np.array([n])), units=np.array([n])) for n in users)
+    made = block.run(SHARES, TERMS, guardrails.start(SHARES), 0, own, other)
+    assert (block.VERDICTS[made.verdicts[0]], made.state.crossed_tick) == (Verdict.FAIL, 0)
+
+
 def test_the_alarm_stays_for_the_stage():
     own, other = arms(5, n=30, n_control=50)
     state = block.run(SHARES, TERMS, guardrails.start(SHARES), 0, own, other).state
@@ -124,9 +134,16 @@ def test_the_evidence_for_many_ticks_is_that_of_each(shares):
     np.testing.assert_allclose(block.sample_ratio_log_e(ours, theirs, shares), wanted, rtol=1e-9, atol=1e-7)
 
 
+def test_the_gamma_function_is_that_of_the_standard_library():
+    """Within 1e-12 where it is small; where it is large, to its last digits."""
+    x = np.concatenate([np.geomspace(1e-3, 1.0, 40), np.arange(1.0, 40.0, 0.25), np.geomspace(40.0, 1e9, 40)])
+    wanted = [math.lgamma(each) for each in x.tolist()]
+    np.testing.assert_allclose(block.log_gamma(x), wanted, rtol=4e-15, atol=1e-12)
+
+
 def test_a_source_that_counts_no_users_is_refused():
     own, other = (ArmColumns.of_requests(np.array([0]), np.array([5])) for _ in range(2))
-    with pytest.raises(ValueError, match="leave sample_ratio out"):
+    with pytest.raises(ValueError, match="leave sample_ratio and repeated_errors out"):
         block.run(SHARES, TERMS, guardrails.start(SHARES), 0, own, other)
 
 

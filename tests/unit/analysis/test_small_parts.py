@@ -50,12 +50,27 @@ def test_the_mean_interval_agrees_with_students_t():
     assert (mean, lower, upper) == pytest.approx((np.mean(values), low, high), abs=1e-3)
 
 
+@pytest.mark.parametrize("n", [10, 11, 15, 30, 100])
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
+def test_from_10_values_on_the_quantile_is_that_of_students_t(n, alpha):
+    values = np.arange(n, dtype=float).tolist()
+    mean, lower, upper = interval.mean_interval(values, alpha=alpha)
+    error = stats.sem(values)
+    wanted = stats.t.ppf(1 - alpha / 2, n - 1)
+    left = 0.002 * (9 / (n - 1)) ** 4  # the first power that the expansion leaves out
+    assert ((upper - mean) / error, (mean - lower) / error) == pytest.approx((wanted, wanted), abs=left)
+
+
 def test_means_of_little_have_no_interval():
     assert all(math.isnan(v) for v in interval.mean_interval([]))
     mean, lower, upper = interval.mean_interval([3.0])
     assert mean == 3.0
     assert math.isnan(lower)
     assert math.isnan(upper)
+
+
+def test_without_trials_any_rate_is_possible():
+    assert interval.wilson(0, 0) == interval.confidence_sequence(0, 0, alpha=0.05) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("q", [0.5, 0.95])
@@ -68,6 +83,17 @@ def test_the_quantile_interval_covers_as_often_as_it_says(q, n):
         _, lower, upper = interval.quantile_interval(generator.exponential(size=n).tolist(), q)
         hits += lower <= truth <= upper
     assert hits / rounds >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / rounds)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 8, 29, 30, 36, 60])
+def test_the_quantile_interval_is_as_narrow_as_the_ranks_allow(n, q):
+    """A rank r is below the quantile unless fewer than r of n values are: a binomial probability."""
+    estimate, lower, upper = interval.quantile_interval([float(rank) for rank in range(1, n + 1)], q, alpha=0.1)
+    below = [rank for rank in range(1, n + 1) if stats.binom.cdf(rank - 1, n, q) <= 0.05]
+    above = [rank for rank in range(1, n + 1) if stats.binom.sf(rank - 1, n, q) <= 0.05]
+    assert (lower, upper) == (max(below, default=-math.inf), min(above, default=math.inf))
+    assert estimate == math.ceil(n * q)
 
 
 def test_a_quantile_beyond_what_was_reached_is_never():
@@ -118,6 +144,7 @@ def test_the_row_has_the_columns_of_the_store_and_a_schema_number():
     assert (
         *("tick", "flag_id", "entry", "arm", "ok", "error", "timeout", "invalid", "late", "units", "crossed"),
         *(f"{s}_{k}" for s in ("error", "bad", "invalid") for k in ("risk_n", "risk_x", "first_n", "first_x")),
+        "error_third_x",
         *("s1", "s2", "hist", "exceed", "metrics", "schema"),
     ) == COLUMNS
 
@@ -135,6 +162,15 @@ def test_the_row_has_the_columns_of_the_store_and_a_schema_number():
 def test_impossible_rows_are_refused(counts):
     with pytest.raises(ValueError, match=next(iter(counts)).rsplit("_", 1)[0]):
         Observation(tick=0, flag_id=1, entry=1, arm=2, **counts)
+
+
+def test_what_nobody_counted_is_nothing_or_unknown():
+    row = Observation(tick=0, flag_id=1, entry=1, arm=2)
+    assert (row.ok, row.error, row.timeout, row.invalid, row.late) == (0, 0, 0, 0, 0)
+    assert (row.s1, row.s2, row.hist, row.exceed, row.metrics) == (0.0, 0.0, b"", {}, {})
+    assert {getattr(row, name) for name in COLUMNS if name.endswith(("_n", "_x")) or name in {"units", "crossed"}} == {
+        None
+    }
 
 
 def test_columns_and_rows_say_the_same():
@@ -159,3 +195,4 @@ def test_columns_and_rows_say_the_same():
     joined = ArmColumns.join([columns.slice(0, 1), columns.slice(1, 3)])
     assert joined.ok.tolist() == [5, 0, 7]
     assert joined.units is None
+    assert ArmColumns.join([columns]) is columns

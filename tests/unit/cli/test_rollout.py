@@ -95,11 +95,12 @@ def test_a_plan_is_told_with_its_stages_its_gate_and_what_comes_next(lab):
 def test_a_plan_is_told_with_the_error_budget_of_each_guardrail(lab):
     lines = lab.done(f"rollout create {FLAG}").out.splitlines()
     (head,) = [place for place, line in enumerate(lines) if line.split() == HEAD]
-    assert [line.split()[-5:] for line in lines[head + 1 : head + 6]] == [
+    assert [line.split()[-5:] for line in lines[head + 1 : head + 7]] == [
         ["error_rate", "guard", "0.0045", "1", "222"],
         ["error_ratio", "guard", "0.0045", "1", "222"],
         ["emergency", "guard", "0.001", "1", "1,000"],
         ["success_rate", "signal", "0.01", "1", "100"],
+        ["repeated_errors", "signal", "0.01", "1", "100"],
         ["sample_ratio", "signal", "0.001", "1", "1,000"],
     ]
     assert [line.split() for line in lines if line.endswith("the same")] == [

@@ -166,6 +166,7 @@ def test_every_kind_of_guardrail_has_a_row_with_what_it_holds_its_arm_to():
         "latency_p95": ("quantile", "p95 +5 %"),
         "latency_mean": ("mean", "mean +5 %"),
         "cpu_mean": ("mean", "mean +5 %"),
+        "repeated_errors": ("repeat", "shares as assigned"),
         "sample_ratio": ("sample ratio", "shares as assigned"),
         "error_rate_requests": ("rate", "0.5 %"),
         "error_ratio_requests": ("ratio", "ratio 1"),

@@ -28,8 +28,9 @@ def row(arm, tick, users, errors):
         for of in "nx"
     }
     return Observation(
-        tick=tick, flag_id=1, entry=STATE.entry, arm=arm, ok=users - errors, error=errors, units=users, **sets
-    )
+        tick=tick, flag_id=1, entry=STATE.entry, arm=arm, ok=users - errors, error=errors, units=users, error_third_x=0,
+        **sets,
+    )  # fmt: skip
 
 
 def test_a_stage_that_passes_is_not_held():

@@ -407,7 +407,7 @@ OTHER = {
 
 
 def test_the_digest_of_a_plan_is_the_same_on_every_machine():
-    assert parse(SMALL).digest == "15ecba9973d1163edbd7fa1c2dcc2a8c2a6471d0845647b176d9fade3f68db57"
+    assert parse(SMALL).digest == "754a29586bcb5da99aa0ee463235598b27af258a53d24e7c19120413b5d8d21d"
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_file():

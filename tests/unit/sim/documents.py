@@ -49,6 +49,7 @@ COUNTS = {
         },
         {
             "name": "three",
+            "fault": [{"id": "few-only", "arm": "treatment", "add": 0.2, "class": "few"}],
             "population": {
                 "users": 2000,
                 "activity": {"dist": "pareto", "alpha": 2.5},

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phase4.analysis.observation import OutcomeSet
+from phase4.analysis.specs import RepeatGuardrail
 from phase4.flags import vector
 from phase4.flags.bucketing import Arm
 from phase4.sim.faults import FaultShape
@@ -38,9 +41,15 @@ EVERYONE = 50.0
 
 
 def source(rows, *faults, scale=1, replicate=0, sets=("error", "bad", "invalid"), seed=7):
-    whole = scenario(replay_world(*faults, scale=scale), policies=(policy(users(*sets)),), ticks=TICKS)
+    whole = scenario(replay_world(*faults, scale=scale), policies=(policy(with_repeats(users(*sets))),), ticks=TICKS)
     window = ReplayWindow(whole, whole.worlds[0], recording(rows))
     return ReplaySource(window, seed=seed, replicate=replicate)
+
+
+def with_repeats(plan):
+    """Return a plan that counts users with their third error as well."""
+    specs = tuple((*of_stage, RepeatGuardrail(percentage=5.0)) for of_stage in plan.guardrails)
+    return replace(plan, guardrails=specs)
 
 
 def columns(of, percentage=EVERYONE, first=0, begin=None, end=TICKS):
@@ -88,11 +97,14 @@ def seen(of, arm, percentage, first):
 def by_loop(of, arm, percentage, first):
     """Return every column of an arm, counted one row at a time."""
     size = TICKS - first
-    counts = {name: [0] * size for name in (*NAMES.values(), "units")}
+    counts = {name: [0] * size for name in (*NAMES.values(), "units", "error_third_x")}
     for outcome_set in SETS:
         counts |= {f"{outcome_set}_{kind}": [0] * size for kind in ("risk_n", "risk_x", "first_n", "first_x")}
     for _, rows in seen(of, arm, percentage, first):
         counts["units"][rows[0][0] - first] += 1
+        failed = [tick for tick, outcome, _ in rows if outcome in BAD[OutcomeSet.ERROR]]
+        if len(failed) >= 3:
+            counts["error_third_x"][failed[2] - first] += 1
         for tick, outcome, _ in rows:
             counts[NAMES[outcome]][tick - first] += 1
         for outcome_set in SETS:

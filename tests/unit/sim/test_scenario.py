@@ -80,7 +80,7 @@ def test_a_world_is_the_scenario_s_with_its_changes(counts):
 def test_the_faults_of_a_world_are_added_to_the_scenario_s(counts):
     assert [[fault.id for fault in world.faults] for world in counts.worlds] == [
         ["slow-poison", "slow-poison", "flicker", "molasses"],
-        ["slow-poison"],
+        ["slow-poison", "few-only"],
     ]
 
 
@@ -465,6 +465,7 @@ def test_a_recording_brings_its_own_users(tmp_path):
 
 def test_scenarios_without_a_population_and_latencies_keep_the_hash_they_had(tmp_path):
     fast = without(without(COUNTS, ("world", 0, "fault", 2)), ("baseline", "latency"))
+    fast = without(fast, ("world", 1, "fault"))
     plain = without(fast, ("world", 1, "population"))
     nobody, users = (load(write(tmp_path, d)).hash for d in (plain, {**plain, "population": {"users": 5}}))
     assert nobody == "2f53c97b4945c829e53467e8d93ceb779da1049cb6b4d7c92568d79d31b217d1"
@@ -477,6 +478,17 @@ def test_plans_without_guardrails_of_their_own_guard_what_the_world_measures(tmp
     bare = without(without(document, ("world", 0, "fault", 2)), ("baseline", "latency"))
     assert {"latency_p95", "latency_mean"} <= {spec.name for spec in measured.guardrails[0]}
     assert not load(write(tmp_path, bare)).policies[0].plan.measures
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        (("world", 1, "fault", 0, "class"), "fwe", 'world "three": no class "fwe"; its classes are most, few'),
+        (("fault", 0, "class"), "few", 'world "two": no class "few"; it has no [population] with classes'),
+    ],
+)
+def test_a_fault_of_a_class_that_a_world_has_not_is_refused(tmp_path, path, value, why):
+    assert any(found.endswith(why) for found in problems(tmp_path, changed(COUNTS, path, value)))
 
 
 def test_nothing_gets_slower_where_nobody_measures(tmp_path):
@@ -603,7 +615,8 @@ OTHER = {
     ("world", 1, "population", "activity", "alpha"): 2.0,
     ("world", 1, "population", "classes", 0, "error_rate_factor"): 0.25,
     ("world", 1, "population", "classes", 1, "error_rate"): 0.2,
-    ("world", 1, "population", "classes"): [{"name": "most", "share": 1.0}],
+    ("world", 1, "population", "classes"): [{"name": "few", "share": 1.0}],
+    ("world", 1, "fault", 0, "class"): "most",
     ("world",): COUNTS["world"][::-1],
 }
 SAME = {
@@ -635,7 +648,7 @@ def test_every_key_either_changes_the_hash_or_leaves_it_alone_on_purpose():
     known = {("schema",), ("world", 1, "name"), ("traffic", "shape", "kind")}
     known |= {("world", 1, "population", "activity", "dist"), ("baseline", "latency", "dist")}
     known |= {("world", 1, "population", "classes", place, key) for place in (0, 1) for key in ("name", "share")}
-    once_more = {path for path in leaves if path[:2] in {("world", 0), ("fault", 0)} and "fault" in path}
+    once_more = {path for path in leaves if path[:2] in {("world", 0), ("world", 1), ("fault", 0)} and "fault" in path}
     assert {path for path in leaves if path[0] != "expect"} - decided - known - once_more == set()
 
 

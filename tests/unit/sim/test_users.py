@@ -19,7 +19,7 @@ POPULATION = Population(users=USERS, activity=Pareto(alpha=1.8), classes=CLASSES
 PER_USER = 0.35
 """Requests of the mean user in a tick."""
 RATE = PER_USER * USERS / (TICK / 1000)
-NAMES = ("ok", "error", "units", "error_risk_n", "error_risk_x", "error_first_n", "error_first_x")
+NAMES = ("ok", "error", "units", "error_risk_n", "error_risk_x", "error_first_n", "error_first_x", "error_third_x")
 
 
 def whole(*faults, population=POPULATION, ticks=TICKS, error_rate=0.05, rate=RATE):
@@ -34,6 +34,7 @@ class Everything:
     def __init__(self, made):
         self.made = made
         self.outcome_sets = frozenset(OutcomeSet)
+        self.counts_repeats = True
 
     def __getattr__(self, name):
         return getattr(self.made, name)
@@ -51,6 +52,7 @@ def one_by_one(made, generator, rate):
     for user in members:
         fails = CLASSES[users.class_of[user]].rate(rate)
         seen = failed = validated = False
+        errors = 0
         for tick in range(TICKS):
             for _ in range(generator.poisson(PER_USER * users.activity[user])):
                 is_error = generator.random() < fails
@@ -62,6 +64,8 @@ def one_by_one(made, generator, rate):
                 if not failed:
                     counts["error_risk_n"][tick] += 1
                     counts["error_risk_x"][tick] += is_error
+                errors += is_error
+                counts["error_third_x"][tick] += is_error and errors == 3
                 if not is_error:
                     counts["invalid_first_n"][tick] += not validated
                     counts["invalid_risk_n"][tick] += 1
@@ -203,3 +207,27 @@ def test_the_heavier_the_tail_the_more_lies_with_the_most_active():
 def test_classes_have_their_shares_in_whole_users():
     assert Population(users=1001, classes=CLASSES).class_sizes.tolist() == [901, 100]
     assert apportion([1 / 3, 1 / 3, 1 / 3], 10).tolist() == [4, 3, 3]
+
+
+# --------------------------------------------------------------------------------------------- users that fail again
+def test_a_fault_of_one_class_leaves_the_others_as_they_were():
+    (healthy, _), (broken, _) = (
+        source(whole(*faults)).entry(50.0, 0).columns(0, TICKS) for faults in ((), (fault(add=1.0, user_class="few"),))
+    )
+    assert (broken.units == healthy.units).all()
+    assert broken.error.sum() > healthy.error.sum()
+    none = source(whole(fault(add=1.0, user_class="nobody"))).entry(50.0, 0).columns(0, TICKS)[0]
+    assert (none.error == healthy.error).all()
+
+
+def test_who_always_fails_has_a_third_error_once():
+    always = (UserClass(name="always", share=1.0, error_rate=1.0),)
+    made = whole(population=Population(users=USERS, classes=always), ticks=60)
+    arm, _ = source(made).entry(50.0, 0).columns(0, 60)
+    assert arm.error_third_x.sum() <= arm.units.sum()
+    assert arm.error_third_x.sum() > 0.95 * arm.units.sum()
+
+
+def test_thirds_are_counted_where_some_policy_asks_for_them_alone():
+    made = whole()
+    assert UsersSource(made, made.worlds[0], seed=5, replicate=0).entry(50.0, 0).columns(0, 4)[0].error_third_x is None

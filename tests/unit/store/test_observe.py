@@ -14,7 +14,7 @@ from tests.data.homes.make import START
 EXPOSURE, OK, ERROR, TIMEOUT, INVALID = Outcome
 BOUND = (2 ** (1 / 32) - 1) / (2 ** (1 / 32) + 1)
 """1.083 %."""
-USERS = dict(zip(COUNTS, (5, 0, *(4,) * 12), strict=True))
+USERS = dict(zip(COUNTS, (5, 0, *(4,) * 12, 1), strict=True))
 EDGES = range(-636, 640)
 """From a microsecond to eleven days, all bins."""
 
