@@ -29,7 +29,8 @@ def counts(generator, rate, tick, entry, arm):
     users = {"risk_n": USERS, "risk_x": errors, "first_n": USERS, "first_x": errors}
     named = {f"{kind}_{name}": value for kind in ("error", "bad") for name, value in users.items()}
     ok = USERS - errors
-    return Observation(tick=tick, flag_id=1, entry=entry, arm=arm, ok=ok, error=errors, units=USERS, crossed=0, **named)
+    named |= {"units": USERS, "crossed": 0, "error_third_x": 0}
+    return Observation(tick=tick, flag_id=1, entry=entry, arm=arm, ok=ok, error=errors, **named)
 
 
 class Live:
