@@ -29,6 +29,12 @@ def arms(seed, ticks=300, n=100, rate=0.01, rate_control=0.01, gaps=0.0):
     return ArmColumns.of_requests(events, trials), ArmColumns.of_requests(events_control, trials_control)
 
 
+COUNTED = (
+    *("last_tick", "units", "units_control", "events", "events_control", "data_tick", "control_tick"),
+    *("crossed_tick", "window", "ambient", "breached"),
+)
+
+
 def assert_same(fast, slow):
     assert fast.verdicts.tolist() == slow.verdicts.tolist()
     assert fast.reasons.tolist() == slow.reasons.tolist()
@@ -37,13 +43,9 @@ def assert_same(fast, slow):
         assert fast.log_e_pass is None
     else:
         np.testing.assert_allclose(fast.log_e_pass, slow.log_e_pass, atol=1e-9)
-    assert (fast.state.units, fast.state.events, fast.state.crossed_tick, fast.state.window, fast.state.ambient) == (
-        slow.state.units,
-        slow.state.events,
-        slow.state.crossed_tick,
-        slow.state.window,
-        slow.state.ambient,
-    )
+    for name in COUNTED:
+        assert getattr(fast.state, name) == getattr(slow.state, name), name
+    assert fast.state.max_log_e == pytest.approx(slow.state.max_log_e, abs=1e-9, rel=1e-9)
     assert fast.state.fail.log_e == pytest.approx(slow.state.fail.log_e, abs=1e-9)
     assert fast.state.dispersion == slow.state.dispersion
 
@@ -82,6 +84,34 @@ def test_where_a_block_is_cut_changes_nothing(spec):
     assert verdicts == whole.verdicts.tolist()
     assert state.fail.log_e == pytest.approx(whole.state.fail.log_e, abs=1e-9) or math.isnan(whole.log_e_fail[-1])
     assert state.window == whole.state.window
+
+
+@pytest.mark.parametrize("window", [1, 3, None])
+def test_a_raw_rule_is_strict_in_a_block_too(window):
+    spec = ThresholdGuardrail(name="t", limit=0.03, window=window)
+    for events, verdict in ((3, Verdict.PASS), (4, Verdict.FAIL)):
+        own, other = (ArmColumns.of_requests(np.array([events] * 4), np.array([100] * 4)) for _ in range(2))
+        judged = block.run(spec, TERMS, guardrails.start(spec), 0, own, other)
+        assert block.VERDICTS[judged.verdicts[-1]] is verdict
+        assert_same(judged, block.by_steps(spec, TERMS, guardrails.start(spec), 0, own, other))
+
+
+@pytest.mark.parametrize(
+    "spec", [RATE, RATIO, ThresholdGuardrail(name="t", limit=0.02, window=7)], ids=lambda s: s.name
+)
+def test_ticks_of_one_request_are_ticks_with_data(spec):
+    own, other = arms(12, ticks=60, n=0.7, rate=0.3, rate_control=0.05)
+    assert {0, 1} <= set(other.requests.tolist())
+    start = guardrails.start(spec)
+    assert_same(block.run(spec, TERMS, start, 0, own, other), block.by_steps(spec, TERMS, start, 0, own, other))
+
+
+def test_a_guard_that_has_failed_before_a_block_goes_through_it_as_it_was():
+    own, other = arms(4, ticks=30, rate=0.2)
+    failed = block.run(RATE, TERMS, guardrails.start(RATE), 0, own, other).state
+    fast, slow = (form(RATE, TERMS, failed, 30, own, other) for form in (block.run, block.by_steps))
+    assert_same(fast, slow)
+    assert fast.state == replace(failed, last_tick=59)
 
 
 def test_the_scalar_form_decides_near_a_bound():
@@ -132,9 +162,10 @@ def test_impossible_counts_and_blocks_are_refused():
         block.run(RATE, TERMS, block.run(RATE, TERMS, start, 0, own, other).state, 4, own, other)
     with pytest.raises(ValueError, match="same number of ticks"):
         block.run(RATE, TERMS, start, 0, own, other.slice(0, 4))
-    wrong = ArmColumns.of_requests(np.array([3]), np.array([2]))
-    with pytest.raises(ValueError, match="between 0 and trials"):
-        block.run(RATE, TERMS, start, 0, wrong, wrong)
+    for counts in (([3], [2]), ([0, 3], [5, 2]), ([0, -1], [5, 5])):
+        wrong = ArmColumns.of_requests(*(np.array(values) for values in counts))
+        with pytest.raises(ValueError, match="between 0 and trials"):
+            block.run(RATE, TERMS, start, 0, wrong, wrong)
 
 
 def test_restart_weights_are_those_of_the_scalar_form():
@@ -145,21 +176,23 @@ def test_restart_weights_are_those_of_the_scalar_form():
 
 
 def test_paths_of_many_rollouts_are_those_of_one():
+    """Ticks without trials, in either arm, are no evidence and take no weight."""
     generator = np.random.default_rng(9)
-    n = np.full((80, 1), 50, np.int64)
-    x, y = generator.binomial(50, 0.02, (80, 3)), generator.binomial(50, 0.02, (80, 3))
+    n, m = (np.where(generator.random((80, 3)) < 0.2, 0, 50) for _ in range(2))
+    x, y = generator.binomial(n, 0.02), generator.binomial(m, 0.02)
     frozen = generator.random((80, 3)) < 0.2
     rates = block.paths_rate(x, n, 0.01, horizon_ticks=500, frozen=frozen)
-    ratios = block.paths_ratio(x, n, y, n, max_ratio=1.0, horizon_ticks=500)
+    ratios = block.paths_ratio(x, n, y, m, max_ratio=1.0, horizon_ticks=500)
     for column in range(3):
         fail = eprocess.FailEvidence.start()
         twin = eprocess.FailEvidence.start()
         for t in range(80):
-            if not frozen[t, column]:
+            if n[t, column] and not frozen[t, column]:
                 grid = eprocess.rate_grid(0.01, eprocess.FAIL_RATIOS)
                 fail = fail.step(grid, int(x[t, column]), 50 - int(x[t, column]), 500)
-            grid = eprocess.ratio_grid(50, 50, 1.0, eprocess.FAIL_RATIOS)
-            twin = twin.step(grid, int(x[t, column]), int(y[t, column]), 500)
+            if n[t, column] and m[t, column]:
+                grid = eprocess.ratio_grid(50, 50, 1.0, eprocess.FAIL_RATIOS)
+                twin = twin.step(grid, int(x[t, column]), int(y[t, column]), 500)
             assert rates[t, column] == pytest.approx(fail.log_e, abs=1e-9)
             assert ratios[t, column] == pytest.approx(twin.log_e, abs=1e-9)
 
@@ -234,8 +267,15 @@ def test_means_of_a_block_are_judged_as_tick_by_tick(spec, alpha, beta, ticks, c
 @pytest.mark.parametrize(("sizes", "judged"), [((499, 600), False), ((600, 499), False), ((500, 500), True)], ids=str)
 def test_a_block_judges_a_mean_from_500_values_in_each_arm(sizes, judged):
     spec = MeanGuardrail(name="m")
-    own, other = timed([sizes[0]], [3.0]), timed([sizes[1]], [1.0])
+    own, other = timed([sizes[0]], [6.0]), timed([sizes[1]], [2.0])
     assert (block.run(spec, TERMS, guardrails.start(spec), 0, own, other).log_e_fail[0] > 0.0) == judged
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_one_latency_of_no_length_at_all_is_data_too(mean):
+    spec, (own, other) = MeanGuardrail(name="m"), (timed([0, 1, 0], [mean] * 3), timed([1, 0, 0], [mean] * 3))
+    state = block.run(spec, TERMS, guardrails.start(spec), 0, own, other).state
+    assert (state.data_tick, state.control_tick, state.units, state.units_control) == (1, 0, 1, 1)
 
 
 def test_the_scalar_form_decides_a_mean_near_its_bound():

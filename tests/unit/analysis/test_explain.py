@@ -92,6 +92,15 @@ def test_every_reason_says_what_would_change_it(spec, pairs, more, reason, chang
     assert re.fullmatch(changes, found.changes), found.changes
 
 
+def test_without_a_first_outcome_of_any_user_nothing_is_extrapolated():
+    """Returning users send requests and are no new units; with min_units = 0 the rate is asked to prove itself."""
+    spec, seen = replace(RATE, min_units=0), replace(row(2, 0), ok=50)
+    state = guardrails.step(spec, TERMS, guardrails.start(spec), 0, seen, None)
+    found = explain(spec, TERMS, state, guardrails.assess(spec, TERMS, state, 0))
+    assert (found.answer.reason, found.answer.units) == (Reason.COLLECTING, 0)
+    assert found.changes.startswith("better outcomes")
+
+
 def test_so_many_more_users_do_prove_it():
     first = said(RATE, ((300, 0), None))
     more = int(first.changes.split()[1].replace(",", ""))
@@ -124,6 +133,7 @@ def test_evidence_stands_beside_what_it_needs():
     found = said(RATE, ((300, 0), None))
     assert (found.e_needed, found.pass_needed) == (100.0, pytest.approx(20.0))
     assert said(RATIO, ((300, 0), (300, 0))).pass_needed is None
+    assert said(SHARES, ((300, 0), (300, 0))).e_needed == pytest.approx(1000.0)
     assert said(replace(RAW, unit=Unit.USER), ((300, 0), None)).e_needed is None
 
 

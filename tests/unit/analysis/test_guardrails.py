@@ -9,7 +9,16 @@ from phase4.analysis import guardrails
 from phase4.analysis.eprocess import FailEvidence
 from phase4.analysis.guardrails import is_ambient
 from phase4.analysis.observation import Observation, OutcomeSet
-from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
+from phase4.analysis.specs import (
+    MeanGuardrail,
+    QuantileGuardrail,
+    RateGuardrail,
+    RatioGuardrail,
+    RepeatGuardrail,
+    SampleRatioGuardrail,
+    Terms,
+    ThresholdGuardrail,
+)
 from phase4.analysis.verdict import Reason, Role, Unit, Verdict
 
 TERMS = Terms(alpha=0.01, beta=0.05, horizon_ticks=5760)
@@ -51,6 +60,20 @@ def test_nothing_seen_is_no_data():
     answer = judged(RATE, [(None, None)])
     assert (answer.verdict, answer.reason) == (Verdict.NO_DATA, Reason.NO_UNITS)
     assert math.isnan(answer.estimate)
+
+
+@pytest.mark.parametrize("spec", [RATE, RATIO], ids=lambda spec: spec.name)
+def test_the_p_value_is_one_before_any_evidence_and_never_rises_again(spec):
+    signal, state, seen = replace(spec, role=Role.SIGNAL), guardrails.start(spec), []
+    for tick, own in enumerate([None, row(30, 1000), row(30, 1000), row(0, 5000)]):
+        state = guardrails.step(signal, TERMS, state, tick, own, row(2, 1000, arm=1))
+        seen.append(guardrails.assess(signal, TERMS, state, tick))
+    first, second, third, last = seen
+    assert (first.p_value, first.log_e_fail) == (1.0, -math.inf)
+    assert third.p_value < second.p_value < 1.0
+    assert third.p_value == pytest.approx(math.exp(-third.log_e_fail))
+    assert last.log_e_fail < third.log_e_fail
+    assert last.p_value == third.p_value
 
 
 def test_silence_for_three_ticks_is_stale():
@@ -276,13 +299,66 @@ def test_the_raw_rule_has_no_error_control_and_says_so():
         (RatioGuardrail, "max_ratio", {"max_ratio": 0.0}),
         (RatioGuardrail, "pass_ratio", {"max_ratio": 2.0, "pass_ratio": 2.0}),
         (ThresholdGuardrail, "limit", {"limit": 1.0}),
+        (ThresholdGuardrail, "limit", {"limit": 0.0}),
         (ThresholdGuardrail, "window", {"limit": 0.1, "window": 0}),
+        (QuantileGuardrail, "quantile", {"quantile": 0.4999}),
+        (QuantileGuardrail, "quantile", {"quantile": 1.0}),
+        (QuantileGuardrail, "margin", {"margin": 10.01}),
+        (MeanGuardrail, "margin", {"margin": -0.01}),
+        (MeanGuardrail, "margin", {"margin": 10.01}),
+        (SampleRatioGuardrail, "percentage", {"percentage": 0.0}),
+        (SampleRatioGuardrail, "percentage", {"percentage": 100.0}),
     ],
     ids=str,
 )
 def test_a_guardrail_that_cannot_be_judged_is_refused_by_name(kind, named, values):
     with pytest.raises(ValueError, match=named):
         kind(**{"name": "r", **values})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (RateGuardrail, {"limit": 0.5, "min_units": 0, "weight": 1e-6}),
+        (RateGuardrail, {"limit": 1e-9, "weight": 1e6}),
+        (RatioGuardrail, {"max_ratio": 1e-3, "pass_ratio": 2e-3}),
+        (RatioGuardrail, {"max_ratio": 1e3, "pass_ratio": 1.001e3}),
+        (ThresholdGuardrail, {"limit": 1e-9, "window": 1}),
+        (ThresholdGuardrail, {"limit": 0.999, "window": None}),
+        (QuantileGuardrail, {"quantile": 0.5, "margin": 0.0}),
+        (QuantileGuardrail, {"quantile": 0.999, "margin": 10.0}),
+        (MeanGuardrail, {"margin": 0.0}),
+        (MeanGuardrail, {"margin": 10.0}),
+        (SampleRatioGuardrail, {"percentage": 1e-3}),
+        (SampleRatioGuardrail, {"percentage": 99.999}),
+    ],
+    ids=str,
+)
+def test_what_lies_just_within_the_ends_can_be_judged(kind, values):
+    made = kind(**{"name": "r", **values})
+    assert {name: getattr(made, name) for name in values} == values
+    terms = {"alpha": 1e-9, "beta": 0.999, "horizon_ticks": 1}
+    assert {name: getattr(Terms(**terms), name) for name in terms} == terms
+
+
+def test_what_a_plan_leaves_out_is_what_the_guide_says():
+    rate, ratio, raw = (
+        RateGuardrail(name="r", limit=0.1),
+        RatioGuardrail(name="r"),
+        ThresholdGuardrail(name="r", limit=0.1),
+    )
+    quantile, mean, shares = QuantileGuardrail(name="r"), MeanGuardrail(name="r"), SampleRatioGuardrail(percentage=5.0)
+    assert (ratio.max_ratio, ratio.pass_ratio, raw.window, quantile.quantile) == (1.0, 1.5, 1, 0.95)
+    assert quantile.margin == mean.margin == 0.05
+    assert [each.prove for each in (rate, ratio, quantile, mean, shares)] == [True, False, False, False, False]
+    assert (rate.ambient, rate.emergency, raw.emergency) == (True, False, False)
+    assert {each.weight for each in (rate, ratio, raw, quantile, mean, shares)} == {1.0}
+
+
+@pytest.mark.parametrize(("percentage", "share"), [(1e-3, 0.5), (5.0, 0.5), (50.0, 0.5), (75.0, 0.75), (99.0, 0.99)])
+def test_repeated_errors_are_held_against_the_share_that_was_assigned(percentage, share):
+    ours, theirs = RepeatGuardrail(percentage=percentage).weights
+    assert ours / (ours + theirs) == pytest.approx(share, abs=1e-12)
 
 
 @pytest.mark.parametrize(

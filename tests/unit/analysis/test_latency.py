@@ -11,6 +11,7 @@ import pytest
 from phase4.analysis import block, guardrails, latency, moments
 from phase4.analysis.columns import LatencyColumns
 from phase4.analysis.moments import Moments
+from phase4.analysis.moments_block import log_e_of_both
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import MeanGuardrail, QuantileGuardrail, Terms
 from phase4.analysis.thresholds import thresholds_ms
@@ -68,6 +69,11 @@ def test_columns_of_latencies_can_be_cut_and_joined_again():
     again = LatencyColumns.join([whole.slice(0, 1), whole.slice(1, 3)])
     assert again.histogram(0, 3) == whole.histogram(0, 3)
     assert again.n.tolist() == [2, 0, 1]
+    for values in ([1.0], [20.0, 30.0], [900.0]), ([900.0], [20.0, 30.0], [1.0]):  # each with bins of its own
+        ticks = [np.array(each) for each in values]
+        whole, again = latency_columns(ticks), LatencyColumns.join([latency_columns([each]) for each in ticks])
+        assert [again.packed(tick) for tick in range(3)] == [whole.packed(tick) for tick in range(3)]
+        assert (again.s1.tolist(), again.s2.tolist()) == (whole.s1.tolist(), whole.s2.tolist())
 
 
 # --------------------------------------------------------------------------------------------- the quantile
@@ -117,6 +123,13 @@ def test_no_latency_is_no_data_and_latency_that_stops_is_stale():
     made = block.run(P95, TERMS, guardrails.start(P95), 0, own, other)
     later = block.run(P95, TERMS, made.state, 20, *silent)
     assert block.REASONS[later.reasons[-1]] is Reason.STALE
+
+
+def test_a_single_latency_is_data():
+    own, other = (replace(arm, exceed={}) for arm in arms(14, ticks=30, n=0.8))
+    assert 1 in own.latencies.n
+    start = guardrails.start(P95)
+    assert_same(block.run(P95, TERMS, start, 0, own, other), block.by_steps(P95, TERMS, start, 0, own, other))
 
 
 def test_the_threshold_of_a_tick_rests_on_the_ticks_before_it():
@@ -171,6 +184,15 @@ def test_below_500_values_in_an_arm_nothing_is_said():
     assert moments.log_ratio(few, many) is None
     assert moments.log_ratio(many, few) is None
     assert moments.log_ratio(many, many) is not None
+
+
+@pytest.mark.parametrize("sums", [(500, 0.0, 0.0), (500, -3.0, 9.0)], ids=["nothing", "below nothing"])
+def test_sums_that_have_no_logarithm_say_nothing(sums):
+    known = (500, 500.0, 600.0)
+    for ours, theirs in ((sums, known), (known, sums)):
+        assert moments.log_ratio(Moments(*ours), Moments(*theirs)) is None
+        arms_of = (tuple(np.array([value]) for value in arm) for arm in (ours, theirs))
+        assert [side.tolist() for side in log_e_of_both(*arms_of, 0.0, (0.01, 0.05))] == [[0.0], [0.0]]
 
 
 @pytest.mark.parametrize("slower", [1.0, 1.5])

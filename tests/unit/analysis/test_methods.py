@@ -22,7 +22,7 @@ from phase4.analysis.group_sequential import (
 from phase4.analysis.likelihood_ratios import BetaBinomial, ConditionalDirichlet, Sprt
 from phase4.analysis.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule, mixture_alarms
 from phase4.analysis.rank_test import MannWhitney, shift_lower
-from phase4.analysis.raw_rules import PeekingTwoArmZTest, PeekingZTest, RawImpact, RawRule
+from phase4.analysis.raw_rules import PeekingTwoArmZTest, PeekingZTest, RawImpact, RawRule, pooled_z
 from tests.unit.analysis.stages import upper
 
 ALPHA, LIMIT = 0.05, 0.01
@@ -120,6 +120,39 @@ def test_every_method_says_what_it_controls():
     assert len({method.name for method in two}) == len(two)
 
 
+def test_what_is_compared_are_the_rules_as_they_are_used_elsewhere():
+    """Another number is another method."""
+    given = {"alpha": ALPHA, "horizon_ticks": 50, "looks": 5}
+    one = methods.one_arm(limit=LIMIT, trials=10, replicates=40, generator=np.random.default_rng(1), **given)
+    two = methods.two_arms(share=0.1, **given)
+    assert [method.name for method in one][:-1] == [
+        "raw rule, per tick",
+        "raw rule, window of 10 ticks",
+        "raw rule, cumulative, >= 1,000 units",
+        "z-test, peeking",
+        "group-sequential, Lan-DeMets power 2, 5 looks",
+        "Wald SPRT 1 % against 1.5 %",
+        "beta-binomial mSPRT, two-sided, k = 100",
+        "grid mixture, no restarts",
+        "grid mixture, restarts every tick",
+    ]
+    assert [method.name for method in two] == [
+        "raw impact > 5%, >= 1,000 units",
+        "z-test, peeking",
+        "Kayenta-like Mann-Whitney, >= 4 samples",
+        "group-sequential, Lan-DeMets power 2, 5 looks",
+        "asymptotic confidence sequence, one-sided, N* = 5,000",
+        "conditional Dirichlet, k = 100",
+        "conditional mixture, no restarts",
+        "conditional mixture, restarts every tick",
+    ]
+    assert (one[3].z, two[1].z, one[3].min_units, two[1].min_units) == (1.645, 1.645, 1, 1)
+    rank = two[2]
+    assert (rank.confidence, rank.tolerance, rank.sample_ticks, rank.look_ticks) == (0.98, 0.25, 60, 120)
+    assert Schedule(restarts=Restarts.EVEN, horizon_ticks=50, every=7).name == "restarts every 7 ticks, even"
+    assert Schedule(restarts=Restarts.EVEN, horizon_ticks=50).name == "restarts every tick, even"
+
+
 def test_every_method_answers_for_each_rollout():
     generator = np.random.default_rng(2)
     one = methods.one_arm(
@@ -143,7 +176,9 @@ def test_impossible_counts_are_refused():
     with pytest.raises(ValueError, match="between 0 and trials"):
         rule.alarms(column(2), column(1))
     with pytest.raises(ValueError, match="between 0 and trials"):
-        rule.alarms(column(-1), column(1))
+        rule.alarms(column(0, -1), column(1, 1))
+    with pytest.raises(ValueError, match="between 0 and trials"):
+        rule.alarms(column(0, 2), column(1, 1))
     with pytest.raises(ValueError, match="trials are"):
         rule.alarms(column(1, 1), column(1))
     with pytest.raises(ValueError, match="axes"):
@@ -185,6 +220,21 @@ REFUSED = {
 def test_what_cannot_be_judged_is_refused(name):
     with pytest.raises(ValueError, match=r".+"):
         REFUSED[name]()
+
+
+def test_what_lies_just_within_the_ends_can_be_judged():
+    assert alarm(RawRule(limit=0.999, window=1), (1,), (1,)) == 0
+    assert alarm(RawImpact(tolerance=0.0, min_units=0), (2,), (9,), (1,), (9,)) == 0
+    assert Looks(alpha=0.499, horizon_ticks=1, count=1, power=0.01).ticks.tolist() == [0]
+    assert alarm(Sprt(limit=0.5, alternative=0.999, alpha=0.999), (1,), (1,)) == 0
+    assert alarm(BetaBinomial(limit=0.5, alpha=0.999, concentration=0.01), (9,), (9,)) == 0
+    assert alarm(ConditionalDirichlet(share=0.999, alpha=0.001), (1,), (1,), (0,), (1,)) == -1
+    assert alarm(AsymptoticSequence(alpha=0.499, tuned_for=1), (900,), (1000,), (1,), (1000,)) == 0
+    assert alarm(GridMixture(limit=0.5, alpha=0.999, schedule=SCHEDULES[0]), (9,), (9,)) == 0
+    assert Schedule(restarts=Restarts.EVEN, horizon_ticks=1, every=1).weights(1).tolist() == [1.0]
+    assert alarm(Cusum(limit=LIMIT, alternative=0.015, threshold=0.5), (1, 1), (1, 1)) == 1
+    rank = MannWhitney(min_samples=1, confidence=0.5, tolerance=0.0, sample_ticks=1, look_ticks=1)
+    assert alarm(rank, (9,), (9,), (0,), (9,)) == 0
 
 
 def test_no_ticks_are_no_alarm():
@@ -258,6 +308,18 @@ def test_peeking_at_two_arms_pools_the_variance():
     """33 against 20 in 1,000: 0.013/sqrt(0.0265*0.9735*0.002) = 1.810; 30 against 20: 1.432."""
     assert alarm(PeekingTwoArmZTest(), (33,), (1000,), (20,), (1000,)) == 0
     assert alarm(PeekingTwoArmZTest(), (30,), (1000,), (20,), (1000,)) == -1
+
+
+def test_too_few_units_in_either_arm_are_not_read():
+    for method in (PeekingTwoArmZTest(min_units=100), AsymptoticSequence(alpha=ALPHA, min_units=100)):
+        assert alarm(method, (90,), (100,), (1,), (100,)) == 0
+        assert alarm(method, (90,), (99,), (1,), (100,)) == -1
+        assert alarm(method, (90,), (100,), (1,), (99,)) == -1
+
+
+def test_without_trials_in_an_arm_or_without_any_difference_in_outcome_z_is_0():
+    for x, n, y, m in ((0, 0, 3, 9), (3, 9, 0, 0), (0, 9, 0, 9), (9, 9, 9, 9)):
+        assert pooled_z(*(np.array([value]) for value in (x, n, y, m))).tolist() == [0.0]
 
 
 def slow_z(_, x, n):
@@ -339,6 +401,12 @@ PUBLISHED = {
 def test_the_bounds_are_those_that_others_publish(name):
     information, spent, expected, tolerance = PUBLISHED[name]
     assert critical_values(information, spent) == pytest.approx(expected, abs=tolerance)
+
+
+def test_the_bound_of_a_single_look_is_the_normal_quantile():
+    for share in (0.3, 0.05, 1e-6):
+        (bound,) = critical_values((1.0,), (share,))
+        assert bound == pytest.approx(NormalDist().inv_cdf(1 - share), abs=1e-8)
 
 
 def test_the_bounds_spend_what_is_due_on_brownian_paths():
@@ -477,6 +545,16 @@ def test_calibration_needs_enough_rollouts():
             replicates=19,
             generator=np.random.default_rng(1),
         )
+
+
+def test_a_stage_of_one_tick_with_one_trial_can_be_calibrated():
+    """One trial in a hundred fails, more than alpha: S after it is the only threshold there is."""
+    given = {"limit": LIMIT, "alternative": 0.015, "trials": 1, "ticks": 1, "replicates": 2000}
+    h = calibrate(**given, alpha=0.005, generator=np.random.default_rng(12))
+    assert h == pytest.approx(math.log(1.5))
+    for wrong in ({"trials": 0}, {"ticks": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            calibrate(**{**given, **wrong}, alpha=0.005, generator=np.random.default_rng(12))
 
 
 def test_an_uncalibrated_cusum_controls_nothing():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from phase4.analysis import planning
-from phase4.analysis.eprocess import PASS_RATIOS, PassEvidence, rate_grid
+from phase4.analysis.eprocess import PASS_RATIOS, PassEvidence, rate_grid, restart_weight
 from phase4.analysis.power import plan_sample_size
 from phase4.analysis.specs import RateGuardrail, Terms
 from phase4.analysis.verdict import Verdict
@@ -77,6 +78,8 @@ def test_no_unit_proves_nothing():
     assert planning.most_events(0.01, BETA, 0) == -1
     assert planning.proof_probability(0.01, BETA, 0.0, 0) == 0.0
     assert planning.smallest_limit(0, BETA) == math.inf
+    assert planning.proof_probability(0.01, BETA, 0.0, 421) == 0.0
+    assert planning.proof_probability(0.01, BETA, 0.0, 422) == 1.0
 
 
 # ------------------------------------------------------------------------------------------------------ until proof
@@ -163,6 +166,25 @@ def test_the_lower_guide_is_that_of_wald():
     assert planning.wald_units(0.01, 0.01, BETA) == math.inf
 
 
+@pytest.mark.parametrize(("units", "rate"), [(846, 0.0), (300, 0.0), (20_000, 0.004), (10, 0.0)])
+def test_the_smallest_limit_is_proved_and_hardly_less_is_not(units, rate):
+    limit = planning.smallest_limit(units, BETA, rate)
+    events = planning.binomial_quantile(0.5, units, rate)
+    assert planning.log_e_pass(limit, events, units) >= BOUND > planning.log_e_pass(limit * (1 - 3e-6), events, units)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 50, 3_000])
+@pytest.mark.parametrize("rate", [1e-4, 0.02, 0.5, 0.97])
+def test_binomial_probabilities_are_those_of_scipy(trials, rate):
+    law = stats.binom(trials, rate)
+    for most in {0, 1, trials // 2, round(trials * rate), trials - 1, trials}:
+        assert planning.binomial_cdf(most, trials, rate) == pytest.approx(law.cdf(most), rel=1e-9, abs=1e-300)
+    for probability in (0.011, 0.5, 0.8, 0.983):
+        assert planning.binomial_quantile(probability, trials, rate) == law.ppf(probability)
+    assert planning.binomial_cdf(trials // 2, trials, 1.0) == float(trials // 2 == trials)
+    assert planning.binomial_quantile(0.5, 0, rate) == planning.binomial_quantile(0.5, trials, 0.0) == 0
+
+
 # ------------------------------------------------------------------------------------------------------- until FAIL
 @pytest.mark.parametrize("rate", [0.012, 0.015, 0.02, 0.03, 0.1])
 @pytest.mark.parametrize("alpha", [0.05, 0.00225])
@@ -188,6 +210,24 @@ def test_a_larger_control_arm_finds_the_same_ratio_sooner():
     )
     assert equal == pytest.approx(1_900, rel=0.05)
     assert large == pytest.approx(920, rel=0.05)
+
+
+@pytest.mark.parametrize("per_tick", [0.1, 10.0, 200.0])
+def test_the_late_figure_is_where_the_restarts_since_the_defect_add_up_to_the_bound(per_tick):
+    """Each restart summed by itself, up to 180,000 of them."""
+    drifts = np.array(planning.rate_drifts(0.01, 0.012))
+    for horizon, middle in ((1_000, 500), (5, 2), (1, 1), (None, 1)):
+        units = planning.units_to_fail_late(drifts.tolist(), 0.05, units_per_tick=per_tick, horizon_ticks=horizon)
+        age = np.arange(1, round(units / per_tick) + 1)[:, None]
+        log_e = math.log(np.exp(age * per_tick * drifts).sum() / len(drifts) * restart_weight(middle, horizon))
+        assert log_e == pytest.approx(math.log(20), abs=0.05)
+
+
+def test_the_guides_are_those_of_the_design():
+    assert planning.immediate_guide(0.01, 0.015, 0.05) == pytest.approx(5_270, abs=1)
+    assert planning.late_guide(0.01, 0.015, 0.05, 5_760) == pytest.approx(
+        (math.log(20) + math.log(8) + math.log(8 * 5_760 / 3)) / planning.kl_bernoulli(0.015, 0.01)
+    )
 
 
 @pytest.mark.parametrize("per_tick", [10, 100, 1_000])
