@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,10 +39,13 @@ def columns(generator: np.random.Generator, n: int, ticks: int) -> ArmColumns:
     """Return a service exactly at its limit: every request is a user's first."""
     trials = np.full(ticks, n, np.int64)
     events = generator.binomial(n, LIMIT, ticks).astype(np.int64)
-    requests = ArmColumns.of_requests(events, trials)
-    changes = {name: part for name, part in requests.counts().items() if part is not None}
-    users = {f"error_{kind}_{part}": trials if part == "n" else events for kind in ("risk", "first") for part in "nx"}
-    return ArmColumns(**changes, **users)
+    return replace(
+        ArmColumns.of_requests(events, trials),
+        error_risk_n=trials,
+        error_risk_x=events,
+        error_first_n=trials,
+        error_first_x=events,
+    )
 
 
 def anew(_state: GuardrailState) -> GuardrailState:

@@ -18,6 +18,7 @@ from phase4.analysis.columns import ArmColumns
 from phase4.analysis.paths import paths_ratio
 from phase4.analysis.specs import GuardrailSpec, RateGuardrail, RatioGuardrail, Terms
 from phase4.analysis.verdict import Role, Unit, Verdict
+from phase4.rollout.plan import RolloutPlan
 from phase4.sim.population import Population, UserClass
 from phase4.sim.scenario import Approver, Counts, Policy, Scenario, World
 from phase4.sim.shapes import Constant
@@ -76,7 +77,7 @@ def source(cluster: Cluster, replicate: int) -> UsersSource:
     shape = Constant(rate=2 * REQUESTS * 1000 / TICK_MS)
     traffic = Counts(shape=shape, error_rate=cluster.share * cluster.rate, population=population)
     world = World(name=cluster.name, about="", start_ms=0, traffic=traffic, faults=())
-    users = plan(RatioGuardrail(name="error_ratio"))
+    users: RolloutPlan = plan(RatioGuardrail(name="error_ratio"))  # type: ignore[no-untyped-call]
     scenario = Scenario(
         name="clusters", covers="", source="", seed=4, duration_ms=TICKS * TICK_MS, tick_ms=TICK_MS, flag_key="f",
         worlds=(world,), policies=(Policy(name="p", about="", plan=users),),
