@@ -240,8 +240,8 @@ def _above(drawn: LatencyColumns, windows: Windows, limit_ms: Floats, luck: np.r
     upper = np.ceil(place - 1e-9).astype(np.int64)  # a threshold of control is an edge
     cell = np.clip(upper - drawn.first_bin, 0, drawn.counts.shape[1] - 1)
     beyond = drawn.counts.sum(axis=1) - np.cumsum(drawn.counts, axis=1)[np.arange(TICKS), cell]
-    ends: tuple[Floats, ...] = (upper - 1.0, np.minimum(place, upper), upper.astype(np.float64))
-    low, at, high = (windows.below(each) for each in ends)
+    edge = upper.astype(np.float64)
+    low, at, high = windows.below(edge - 1.0), windows.below(np.minimum(place, edge)), windows.below(edge)
     share = np.divide(high - at, high - low, out=np.zeros(TICKS), where=high > low)
     split = luck.binomial(drawn.counts[np.arange(TICKS), cell], np.clip(share, 0.0, 1.0))
     return np.where(named, beyond + split, 0)
