@@ -37,11 +37,11 @@ run: $(STAMP) ## Rehearse a rollout on recorded traffic and print what the plan 
 test: $(STAMP) lint types imports unit integration browser notebooks ## Run every check CI runs
 	@echo "make test: all checks passed"
 
-unit: $(STAMP) ## Unit, property, contract and docs tests, with the doctests
-	$(BIN)/python -m pytest -q tests/unit tests/properties tests/contract tests/docs phase4
+unit: $(STAMP) ## Unit, property and docs tests, with the doctests
+	$(BIN)/python -m pytest -q tests/unit tests/properties tests/docs phase4
 
-integration: $(STAMP) ## Whole-program tests in processes of their own
-	$(BIN)/python -m pytest -q tests/integration
+integration: $(STAMP) ## Whole-program and contract tests, in processes of their own
+	$(BIN)/python -m pytest -q tests/integration tests/contract
 
 browser: $(STAMP) ## The dashboard in a real browser (skipped, with the reason, where there is none)
 	$(BIN)/python -m pytest -q tests/browser
