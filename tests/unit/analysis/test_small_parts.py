@@ -196,3 +196,14 @@ def test_columns_and_rows_say_the_same():
     assert joined.ok.tolist() == [5, 0, 7]
     assert joined.units is None
     assert ArmColumns.join([columns]) is columns
+
+
+def test_of_six_values_the_smallest_and_the_largest_hold_the_median():
+    """One is below it with probability 1/64 on either side, which is less than 2.5 %; of five it is 1/32."""
+    assert interval.quantile_interval([1, 2, 3, 4, 5, 6], 0.5)[1:] == (1, 6)
+    assert interval.quantile_interval([1, 2, 3, 4, 5], 0.5)[1:] == (-math.inf, math.inf)
+
+
+def test_an_observation_carries_the_number_of_its_columns():
+    """The second has users with their third error."""
+    assert Observation(tick=1, flag_id=1, entry=1, arm=1).schema == 2
