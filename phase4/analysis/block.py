@@ -20,41 +20,13 @@ from phase4.analysis.block_kinds import (
     Bools,
     Codes,
     GuardrailBlock,
-    log_gamma,
-    sample_ratio_log_e,
 )
 from phase4.analysis.columns import ArmColumns
 from phase4.analysis.guardrails import GuardrailState
-from phase4.analysis.paths import (
-    above_limit,
-    log_sum,
-    paths_rate,
-    paths_ratio,
-    restart_weights,
-    restarted,
-)
 from phase4.analysis.specs import GuardrailSpec, SampleRatioGuardrail, Terms, proves
 from phase4.analysis.verdict import Role, Verdict
 
-__all__ = [
-    "REASONS",
-    "VERDICTS",
-    "Bools",
-    "Codes",
-    "GuardrailBlock",
-    "above_limit",
-    "by_steps",
-    "combine",
-    "log_gamma",
-    "log_sum",
-    "paths_rate",
-    "paths_ratio",
-    "restart_weights",
-    "restarted",
-    "run",
-    "run_all",
-    "sample_ratio_log_e",
-]
+__all__ = ["REASONS", "VERDICTS", "GuardrailBlock", "by_steps", "combine", "run", "run_all"]
 
 
 def run_all(

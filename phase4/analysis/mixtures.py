@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from phase4.analysis import block, eprocess
+from phase4.analysis import eprocess
 from phase4.analysis.alarms import NO_ALARM, Counts, check_counts, check_share, first_alarms, totals
 from phase4.analysis.columns import Floats, Ints
+from phase4.analysis.paths import Bools, paths_rate, paths_ratio, restart_weights
 
 Steps = Callable[[int, Ints], Floats]
 """(tick, rollouts still running) -> ln F_k, (alternatives, rollouts)."""
@@ -58,7 +59,7 @@ class Schedule:
     def weights(self, ticks: int) -> Floats:
         """Return the weight that is put in before each tick, (ticks,) float64; they sum to at most 1."""
         if self.restarts is Restarts.JUDGE:
-            return block.restart_weights(0, ticks, self.horizon_ticks)
+            return restart_weights(0, ticks, self.horizon_ticks)
         weights = np.zeros(ticks)
         if self.restarts is Restarts.EVEN:
             weights[: self.horizon_ticks : self.every] = 0.5 / math.ceil(self.horizon_ticks / self.every)
@@ -100,7 +101,7 @@ class GridMixture:
         check_counts(events, trials)
         if self.schedule.restarts is Restarts.JUDGE and self.ratios == eprocess.FAIL_RATIOS:
             x, n = events.astype(np.int64, copy=False), trials.astype(np.int64, copy=False)
-            log_e = block.paths_rate(x, n, self.limit, horizon_ticks=self.schedule.horizon_ticks)
+            log_e = paths_rate(x, n, self.limit, horizon_ticks=self.schedule.horizon_ticks)
             return first_alarms(log_e >= -math.log(self.alpha))
         grid = eprocess.rate_grid(self.limit, self.ratios)
         if self.schedule.restarts is Restarts.NONE:
@@ -147,7 +148,7 @@ class ConditionalMixture:
         x, n, y, m = (c.astype(np.int64, copy=False) for c in (events, trials, events_control, trials_control))
         if self.schedule.restarts is Restarts.JUDGE:
             horizon = self.schedule.horizon_ticks
-            log_e = block.paths_ratio(x, n, y, m, max_ratio=1.0, horizon_ticks=horizon)
+            log_e = paths_ratio(x, n, y, m, max_ratio=1.0, horizon_ticks=horizon)
             return first_alarms(log_e >= -math.log(self.alpha))
         share = n / np.maximum(n + m, 1)
         usable = (n > 0) & (m > 0)
@@ -181,7 +182,7 @@ def _log_mean(paths: Iterable[Floats], count: int) -> Floats:
     return np.asarray(functools.reduce(np.logaddexp, paths) - math.log(count), np.float64)
 
 
-def mixture_alarms(usable: block.Bools, steps: Steps, schedule: Schedule, alternatives: int, alpha: float) -> Ints:
+def mixture_alarms(usable: Bools, steps: Steps, schedule: Schedule, alternatives: int, alpha: float) -> Ints:
     """Return the first tick at which each rollout's mixture reaches 1/alpha, (rollouts,) int64, -1 = none.
 
     The same recursion as `eprocess.FailEvidence.step`, whose weight counts ticks with data. A component that underflows

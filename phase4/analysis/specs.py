@@ -193,7 +193,7 @@ class SampleRatioGuardrail:
     @property
     def shares(self) -> tuple[float, float]:
         """Expected shares of (treatment, control) among the users of both."""
-        control = min(self.percentage, 100.0 - self.percentage)
+        control = _control(self.percentage)
         return self.percentage / (self.percentage + control), control / (self.percentage + control)
 
 
@@ -233,8 +233,7 @@ class RepeatGuardrail:
     @property
     def weights(self) -> tuple[int, int]:
         """Treatment's and control's shares, as whole numbers in the same proportion."""
-        control = min(self.percentage, 100.0 - self.percentage)
-        return max(round(self.percentage * 1e6), 1), max(round(control * 1e6), 1)
+        return max(round(self.percentage * 1e6), 1), max(round(_control(self.percentage) * 1e6), 1)
 
 
 GuardrailSpec = (
@@ -305,6 +304,11 @@ class Terms:
     def pass_bound(self) -> float:
         """ln(1/beta): PASS at or above it."""
         return math.log(1.0 / self.beta)
+
+
+def _control(percentage: float) -> float:
+    """Return control's share of the users, 0-100: a band as large as treatment, or what is left."""
+    return min(percentage, 100.0 - percentage)
 
 
 def _check_common(name: str, min_units: int | None, weight: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phase4 import clock
-from phase4.cli.console import percent
+from phase4.cli.console import percent, rate_text
 
 RATIOS = ("error_ratio", "latency_p95", "latency_mean", "cpu_mean", "repeated_errors")
 """Beginnings of the names whose value is a ratio to control, not a rate."""
@@ -52,7 +52,7 @@ def _value(answer: Mapping[str, Any]) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{100 * value:.3g} %" if value < 0.01 else percent(value)
+    return rate_text(value) if value < 0.01 else percent(value)
 
 
 def _ratio(value: float) -> str:

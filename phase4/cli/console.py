@@ -116,6 +116,24 @@ def percent(rate: float) -> str:
     return f"{text.removesuffix('.0')} %"
 
 
+def rate_text(rate: float) -> str:
+    """Return a rate to three figures.
+
+    >>> rate_text(0.005), rate_text(0.98), rate_text(0.0)
+    ('0.5 %', '98 %', '0 %')
+    """
+    return f"{100.0 * rate:.3g} %"
+
+
+def words(name: str) -> str:
+    """Return the words of a class's name, as in `SampleRatio`.
+
+    >>> words("SampleRatio")
+    'sample ratio'
+    """
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+
+
 def number(value: float) -> str:
     """Return a count or mean to three figures.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from phase4 import clock, durations
-from phase4.analysis.specs import ThresholdGuardrail, least_units
-from phase4.cli.console import percent
+from phase4.analysis.specs import least_units
+from phase4.cli import budgeting
+from phase4.cli.console import percent, rate_text, words
 from phase4.rollout.plan import RolloutPlan
 from phase4.sim import sweep as sweeps
 from phase4.sim.faults import FaultKind
@@ -14,24 +15,22 @@ from phase4.sim.scenario import Counts, Policy, Replay, Scenario, World
 
 
 def alpha_table(plan: RolloutPlan, tick_ms: int) -> list[dict[str, Any]]:
-    """Return one row for each stage and guardrail: limit, alpha, the E that FAIL needs, fewest units."""
+    """Return one row for each stage and guardrail: its budget, with limit and fewest units."""
+    shares = iter(budgeting.rows(plan))
     rows = []
-    for index, stage in enumerate(plan.stages):
+    for index, specs in enumerate(plan.guardrails):
         terms = plan.terms(index, interval_ms=tick_ms)
-        for spec in plan.guardrails[index]:
-            own = terms[spec.name]
-            is_raw = isinstance(spec, ThresholdGuardrail)
+        for spec in specs:
+            row = next(shares)
+            needed = row["e_needed"]
             rows.append(
                 {
-                    "stage": stage.name,
-                    "guardrail": spec.name,
-                    "kind": type(spec).__name__.removesuffix("Guardrail").lower(),
-                    "role": str(spec.role),
+                    **row,
+                    "kind": words(type(spec).__name__.removesuffix("Guardrail")),
                     "unit": str(spec.unit),
                     "limit": getattr(spec, "limit", None),
-                    "alpha": None if is_raw else own.alpha,
-                    "e_needed": None if is_raw else round(1.0 / own.alpha, 1),
-                    "min_units": least_units(spec, own),
+                    "e_needed": None if needed is None else round(needed, 1),
+                    "min_units": least_units(spec, terms[spec.name]),
                 }
             )
     return rows
@@ -72,7 +71,7 @@ def _world(scenario: Scenario, world: World) -> list[str]:
             what = f"{fault.arm} takes {fault.factor:g} times as long"
         else:
             whose = f"{fault.user_class} of {fault.arm}" if fault.user_class else str(fault.arm)
-            what = f"{percent(fault.add)} of the fine outcomes of {whose} fail"
+            what = f"{rate_text(fault.add)} of the fine outcomes of {whose} fail"
         lines.append(f'    Fault "{fault.id}": from {begin} on{lasting}, {what} ({fault.shape}).')
     return lines
 
@@ -87,9 +86,9 @@ def _latency(traffic: Counts) -> str:
 def _errors(traffic: Counts) -> str:
     population = traffic.population
     if population is None:
-        return f"{percent(traffic.error_rate)} errors"
+        return f"{rate_text(traffic.error_rate)} errors"
     classes = [
-        f"{size:,} {one.name}, {percent(one.rate(traffic.error_rate))} errors"
+        f"{size:,} {one.name}, {rate_text(one.rate(traffic.error_rate))} errors"
         for one, size in zip(population.classes, population.class_sizes.tolist(), strict=True)
     ]
     return f"{population.users:,} users: {'; '.join(classes)}"
@@ -119,7 +118,7 @@ def _row(row: dict[str, Any]) -> str:
     name = f"    {row['stage']:<8} {row['guardrail']}"
     if row["alpha"] is None:
         return f"{name}: raw threshold,{limit} from {row['min_units']} {row['unit']}s on"
+    fewest = f", at least {row['min_units']:,} {row['unit']}s" if row["min_units"] else ""
     return (
-        f"{name}: {row['kind']},{limit} {row['role']}, alpha {row['alpha']:.3g}"
-        f" (E needed {row['e_needed']:g}), at least {row['min_units']:,} {row['unit']}s"
+        f"{name}: {row['kind']},{limit} {row['role']}, alpha {row['alpha']:.3g} (E needed {row['e_needed']:g}){fewest}"
     )

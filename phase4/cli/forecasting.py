@@ -16,7 +16,7 @@ from phase4.analysis.specs import (
     is_relative,
 )
 from phase4.analysis.verdict import Role
-from phase4.cli.console import percent
+from phase4.cli.console import percent, rate_text
 from phase4.durations import show
 from phase4.rollout import waysout
 from phase4.rollout.forecast import Check, Forecast, GuardForecast, Need, Notice, StageForecast, arm_share
@@ -277,15 +277,6 @@ def _limit(guard: GuardForecast) -> str:
 def _base_text(found: Forecast) -> str:
     rates = set(found.base.rates.values())
     return rate_text(rates.pop()) if len(rates) == 1 else "the base"
-
-
-def rate_text(rate: float) -> str:
-    """Return a rate to three figures.
-
-    >>> rate_text(0.005), rate_text(0.98), rate_text(0.0)
-    ('0.5 %', '98 %', '0 %')
-    """
-    return f"{100.0 * rate:.3g} %"
 
 
 def _count(value: float | None) -> str:

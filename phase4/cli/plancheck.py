@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from phase4 import clock
 from phase4.analysis.interval import wilson
 from phase4.analysis.observation import OutcomeSet
 from phase4.cli import budgeting, forecasting, order, planfile
-from phase4.cli.console import Console, percent
+from phase4.cli.console import Console, percent, rate_text
 from phase4.durations import show
 from phase4.errors import NotInitialised, Refused, Underpowered, UsageError
 from phase4.rollout.forecast import Forecast, forecast
@@ -113,7 +113,7 @@ def seen_line(seen: Seen) -> str:
     events, trials = seen.rates[OutcomeSet.ERROR]
     users = "users not counted" if seen.users_counted is None else f"{seen.users_counted:,} users"
     low, high = wilson(events, trials)
-    rate = f"{events:,} of {trials:,} failed ({forecasting.rate_text(low)} to {forecasting.rate_text(high)})"
+    rate = f"{events:,} of {trials:,} failed ({rate_text(low)} to {rate_text(high)})"
     when = f"{show(seen.until_ms - seen.from_ms)} up to {clock.iso(seen.until_ms)}"
     what = f"{seen.requests:,} requests, {users}; without the feature {rate}"
     return f"Seen of {seen.flag_key} ({seen.origin}) in {when}: {what}."
@@ -224,17 +224,11 @@ def _plan_of(args: Any, home: _Home) -> tuple[RolloutPlan, FlagRow | None]:
         row = home.store.plan(args.plan)
         return rollouts.plan_of(row), named or home.store.flag_by_id(row.flag_id)
     document, source = planfile.document(None if args.plan == DEFAULT else args.plan)
-    flags = [] if home.store is None else home.store.flags()
-    measured = frozenset[str]().union(
-        *(
-            ticks.measures(home.store, flag.id, order.now() - recent.WINDOW_MS)
-            for flag in flags
-            if home.store is not None
-        )
-    )
-    limits = Limits(
-        **{name: getattr(home.limits, name) for name in Limits.__dataclass_fields__} | {"measures": measured}
-    )
+    measured: frozenset[str] = frozenset()
+    for flag in [] if home.store is None else home.store.flags():
+        assert home.store is not None
+        measured |= ticks.measures(home.store, flag.id, order.now() - recent.WINDOW_MS)
+    limits = replace(home.limits, measures=measured)
     return parse_plan(document, flag_key="FLAG", plan_id="PLAN", source=source, limits=limits), named
 
 
@@ -286,7 +280,7 @@ def _comments(made: Forecast, changes: Sequence[str]) -> list[str]:
 
 
 def _base(found: Forecast) -> str:
-    return " to ".join(dict.fromkeys(forecasting.rate_text(pick(found.base.rates.values())) for pick in (min, max)))
+    return " to ".join(dict.fromkeys(rate_text(pick(found.base.rates.values())) for pick in (min, max)))
 
 
 def _tell(console: Console, found: Forecast, seen: Seen | None) -> None:

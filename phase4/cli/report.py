@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from phase4.cli import meaning
-from phase4.cli.console import percent
+from phase4.cli.console import percent, words
 from phase4.clock import iso
 from phase4.dashboard import pages, sections, texts
 from phase4.dashboard.blocks import Badge, Block, Cell, Code, Details, Facts, Group, Notice, Section, Table, Text
@@ -215,7 +215,7 @@ def _stage_row(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _guard_row(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    kind = _words(str(spec["kind"]).removesuffix("Guardrail"))
+    kind = words(str(spec["kind"]).removesuffix("Guardrail"))
     if kind == "threshold":
         kind = "raw threshold, " + ("cumulative" if spec["window"] is None else f"{spec['window']} tick")
     units = "by the limit" if spec["min_units"] is None else f"{spec['min_units']:,}"
@@ -233,15 +233,6 @@ def _guard_limit(spec: Mapping[str, Any]) -> str:
     if "quantile" in spec:
         return f"p{100.0 * spec['quantile']:g} +{percent(spec['margin'])}"
     return f"mean +{percent(spec['margin'])}" if "margin" in spec else "shares as assigned"
-
-
-def _words(name: str) -> str:
-    """Return the words of a class's name, as in `SampleRatio`.
-
-    >>> _words("SampleRatio")
-    'sample ratio'
-    """
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
 
 
 def _worlds(worlds: Sequence[Mapping[str, Any]]) -> Section:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from phase4.analysis import block
+from phase4.analysis import paths
 from tests.benchmarks.timing import Figure
 from tests.unit.analysis import stages
 from tests.unit.analysis.stages import ALPHA, LIMIT, TICKS, fixed
@@ -26,13 +26,13 @@ def figures() -> list[Figure]:
 
 def _at_the_limit(n: int) -> Figure:
     events = stages.binomials(n, np.full((TICKS, 1), LIMIT), n, ROLLOUTS)
-    share = _failed(block.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS))
+    share = _failed(paths.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS))
     return _at_most(f"exactly at the limit of 1 %, n = {n}: false rollback", share, ALPHA)
 
 
 def _late(n: int) -> list[Figure]:
     events, jump = stages.late_jump(60 + n, n, ROLLOUTS)
-    crossed = stages.first_crossing(block.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS))
+    crossed = stages.first_crossing(paths.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS))
     caught = float(((crossed >= jump) & (crossed < TICKS)).mean())
     delay = float(np.median(np.where(crossed < TICKS, (crossed - jump + 1) * n, np.inf)))
     bounded = n == 100  # the bound is stated for 100 requests a tick
@@ -50,10 +50,10 @@ def _late(n: int) -> list[Figure]:
 
 def _outage(n: int) -> list[Figure]:
     own, control = stages.outage(100 + n, n, ROLLOUTS)
-    frozen = block.above_limit(control, np.broadcast_to(fixed(n), control.shape), LIMIT)
-    ratio = _failed(block.paths_ratio(own, fixed(n), control, fixed(n), max_ratio=1.0, horizon_ticks=TICKS))
-    plain = _failed(block.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS))
-    protected = _failed(block.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen))
+    frozen = paths.above_limit(control, np.broadcast_to(fixed(n), control.shape), LIMIT)
+    ratio = _failed(paths.paths_ratio(own, fixed(n), control, fixed(n), max_ratio=1.0, horizon_ticks=TICKS))
+    plain = _failed(paths.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS))
+    protected = _failed(paths.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen))
     name = f"shared hour at 3 %, n = {n}"
     bounded = n == 100
     return [

@@ -120,7 +120,8 @@ def _judge() -> Figure:
     state = RolloutState(phase=Phase.PROGRESSING, stage=0, entry=1, percentage=5.0)
     sets = [f"{name}_{kind}" for name in ("error", "bad", "invalid") for kind in ("risk", "first")]
     users: dict[str, Any] = {f"{each}_{of}": 10 if of == "n" else 0 for each in sets for of in "nx"}
-    arms = [Observation(tick=0, flag_id=1, entry=1, arm=arm, ok=10, units=5, crossed=0, **users) for arm in (2, 1)]
+    users |= {"units": 5, "crossed": 0, "error_third_x": 0}
+    arms = [Observation(tick=0, flag_id=1, entry=1, arm=arm, ok=10, **users) for arm in (2, 1)]
 
     def work() -> None:
         judge = Judge(plan, interval_ms=30_000)

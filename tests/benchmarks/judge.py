@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import block, eprocess, guardrails
+from phase4.analysis import block, eprocess, guardrails, paths
 from phase4.analysis.columns import ArmColumns
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms
@@ -65,9 +65,9 @@ def _kernel_blocks(events: npt.NDArray[np.int64]) -> None:
     up, down = np.array(grid.up)[:, None], np.array(grid.down)[:, None]
     for begin in range(0, TICKS, BLOCK):
         x = events[begin : begin + BLOCK]
-        weights = block.restart_weights(begin, len(x), 5760) / len(carried)
-        components = block.restarted(x * (up - down) + 100 * down, np.log(weights), carried)
-        block.log_sum(components)
+        weights = paths.restart_weights(begin, len(x), 5760) / len(carried)
+        components = paths.restarted(x * (up - down) + 100 * down, np.log(weights), carried)
+        paths.log_sum(components)
         carried = components[:, -1]
 
 

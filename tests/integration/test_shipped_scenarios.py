@@ -1,4 +1,4 @@
-"""The scenarios that ship: each loads, and a seeded run of each world ends as its file says; `make bench` has many."""
+"""The scenarios that ship: each loads, and a seeded run of each world ends as its file says; a sweep of it has many."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ ENDS = {
     ("healthy_users", "all alike"): ("COMPLETED", None),
     ("healthy_users", "a few fail often"): ("COMPLETED", None),
     ("stubborn_few", "anyhow"): ("COMPLETED", None),
+    ("stubborn_few", "by the feature"): ("ROLLED_BACK", {"error_ratio"}),
     ("slow_feature", "as fast as before"): ("COMPLETED", None),
     ("slow_feature", "slow from the start"): ("ROLLED_BACK", {"latency_p95"}),
     ("slow_feature", "slows down later"): ("PAUSED", None),
@@ -25,7 +26,7 @@ def test_every_scenario_that_ships_is_valid(path):
     assert load(path).name == path.stem.replace("_", "-")
 
 
-@pytest.mark.parametrize("name", ["few_users", "healthy_users", "slow_feature"])
+@pytest.mark.parametrize("name", ["few_users", "healthy_users", "slow_feature", "stubborn_few"])
 def test_a_seeded_run_of_each_world_ends_as_the_file_says(name):
     scenario = load(SIMS / f"{name}.toml")
     for world in scenario.worlds:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase4.analysis import block, eprocess, guardrails
+from phase4.analysis import block, eprocess, guardrails, paths
 from phase4.analysis.columns import ArmColumns, LatencyColumns
 from phase4.analysis.specs import MeanGuardrail, RateGuardrail, RatioGuardrail, Terms, ThresholdGuardrail
 from phase4.analysis.verdict import Role, Unit, Verdict, combine
@@ -170,7 +170,7 @@ def test_impossible_counts_and_blocks_are_refused():
 
 def test_restart_weights_are_those_of_the_scalar_form():
     for horizon in (None, 40):
-        vector = block.restart_weights(0, 120, horizon)
+        vector = paths.restart_weights(0, 120, horizon)
         scalar = [eprocess.restart_weight(j, horizon) for j in range(120)]
         np.testing.assert_allclose(vector, scalar, atol=1e-15)
 
@@ -181,8 +181,8 @@ def test_paths_of_many_rollouts_are_those_of_one():
     n, m = (np.where(generator.random((80, 3)) < 0.2, 0, 50) for _ in range(2))
     x, y = generator.binomial(n, 0.02), generator.binomial(m, 0.02)
     frozen = generator.random((80, 3)) < 0.2
-    rates = block.paths_rate(x, n, 0.01, horizon_ticks=500, frozen=frozen)
-    ratios = block.paths_ratio(x, n, y, m, max_ratio=1.0, horizon_ticks=500)
+    rates = paths.paths_rate(x, n, 0.01, horizon_ticks=500, frozen=frozen)
+    ratios = paths.paths_ratio(x, n, y, m, max_ratio=1.0, horizon_ticks=500)
     for column in range(3):
         fail = eprocess.FailEvidence.start()
         twin = eprocess.FailEvidence.start()

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from phase4.analysis import block, eprocess
+from phase4.analysis import eprocess, paths
 from phase4.analysis.guardrails import AMBIENT_WINDOWS
 from tests.unit.analysis.stages import ALPHA, BOUND, LIMIT, TICKS, binomials, first_crossing, fixed, outage, upper
 
@@ -18,7 +18,7 @@ from tests.unit.analysis.stages import ALPHA, BOUND, LIMIT, TICKS, binomials, fi
 def test_a_service_exactly_at_its_limit_is_rolled_back_at_most_as_often_as_alpha_says(n):
     rollouts = 400
     events = binomials(n, np.full((TICKS, 1), LIMIT), n, rollouts)
-    log_e = block.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS)
+    log_e = paths.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS)
     assert (first_crossing(log_e) < TICKS).mean() <= upper(ALPHA, rollouts)
 
 
@@ -34,7 +34,7 @@ def test_a_late_jump_is_caught_and_soon():
     rollouts, n = 600, 100
     jump = np.random.default_rng(2).integers(0, int(0.9 * TICKS), rollouts)
     rates = np.where(np.arange(TICKS)[:, None] < jump, 0.005, 0.015)
-    log_e = block.paths_rate(binomials(3, rates, n, rollouts), fixed(n), LIMIT, horizon_ticks=TICKS)
+    log_e = paths.paths_rate(binomials(3, rates, n, rollouts), fixed(n), LIMIT, horizon_ticks=TICKS)
     crossed = first_crossing(log_e)
     requests = np.where(crossed < TICKS, (crossed - jump + 1) * n, np.inf)
     assert ((crossed >= jump) & (crossed < TICKS)).mean() >= 0.99
@@ -56,14 +56,14 @@ def test_without_restarts_the_same_jump_is_missed():
 def test_in_a_shared_outage_the_ratio_keeps_its_alpha():
     rollouts, n = 400, 100
     own, control = outage(10, n, rollouts)
-    log_e = block.paths_ratio(own, fixed(n), control, fixed(n), max_ratio=1.0, horizon_ticks=TICKS)
+    log_e = paths.paths_ratio(own, fixed(n), control, fixed(n), max_ratio=1.0, horizon_ticks=TICKS)
     assert (first_crossing(log_e) < TICKS).mean() <= upper(ALPHA, rollouts)
 
 
 def test_in_a_shared_outage_an_absolute_limit_blames_the_feature():
     rollouts, n = 300, 100
     own, _ = outage(20, n, rollouts)
-    log_e = block.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS)
+    log_e = paths.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS)
     assert (first_crossing(log_e) < TICKS).mean() >= 0.85
 
 
@@ -71,8 +71,8 @@ def test_in_a_shared_outage_an_absolute_limit_blames_the_feature():
 def test_in_a_shared_outage_ambient_protection_excuses_the_feature(n):
     rollouts = 400
     own, control = outage(30, n, rollouts)
-    frozen = block.above_limit(control, np.broadcast_to(fixed(n), control.shape), LIMIT)
-    log_e = block.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen)
+    frozen = paths.above_limit(control, np.broadcast_to(fixed(n), control.shape), LIMIT)
+    log_e = paths.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen)
     assert (first_crossing(log_e) < TICKS).mean() <= upper(0.03, rollouts)
 
 
@@ -81,8 +81,8 @@ def test_ambient_protection_still_sees_a_fault_of_treatment_alone():
     jump = np.random.default_rng(5).integers(0, int(0.9 * TICKS), rollouts)
     rates = np.where(np.arange(TICKS)[:, None] < jump, 0.005, 0.015)
     own, control = binomials(6, rates, n, rollouts), binomials(7, np.full((TICKS, 1), 0.005), n, rollouts)
-    frozen = block.above_limit(control, np.broadcast_to(fixed(n), control.shape), LIMIT)
-    log_e = block.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen)
+    frozen = paths.above_limit(control, np.broadcast_to(fixed(n), control.shape), LIMIT)
+    log_e = paths.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen)
     crossed = first_crossing(log_e)
     assert ((crossed >= jump) & (crossed < TICKS)).mean() >= 0.99
     assert frozen.mean() <= 0.15
@@ -97,7 +97,7 @@ def test_one_long_window_is_not_enough_protection():
     x[20:] -= x[:-20].copy()
     trials = np.minimum(np.arange(1, TICKS + 1), 20)[:, None] * n
     frozen = x > trials * LIMIT + np.sqrt(trials * LIMIT * (1 - LIMIT))
-    log_e = block.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen)
+    log_e = paths.paths_rate(own, fixed(n), LIMIT, horizon_ticks=TICKS, frozen=frozen)
     assert (first_crossing(log_e) < TICKS).mean() >= 0.8
 
 
@@ -119,13 +119,13 @@ def test_a_service_exactly_at_its_limit_rarely_proves_that_it_is_below(n):
 def test_the_table_of_the_default_weights_at_full_length(n, late_median):
     """1,000 rollouts: at the limit, and the late jump's median within a tenth of the design's table."""
     rollouts = 1000
-    null = block.paths_rate(
+    null = paths.paths_rate(
         binomials(60, np.full((TICKS, 1), LIMIT), n, rollouts), fixed(n), LIMIT, horizon_ticks=TICKS
     )
     assert (first_crossing(null) < TICKS).mean() <= upper(ALPHA, rollouts)
     jump = np.random.default_rng(61).integers(0, int(0.9 * TICKS), rollouts)
     rates = np.where(np.arange(TICKS)[:, None] < jump, 0.005, 0.015)
-    crossed = first_crossing(block.paths_rate(binomials(62, rates, n, rollouts), fixed(n), LIMIT, horizon_ticks=TICKS))
+    crossed = first_crossing(paths.paths_rate(binomials(62, rates, n, rollouts), fixed(n), LIMIT, horizon_ticks=TICKS))
     delay = np.where(crossed < TICKS, (crossed - jump + 1) * n, np.inf)
     assert np.median(delay) <= 1.1 * late_median + n
 
@@ -136,6 +136,6 @@ def test_the_false_alarms_at_the_limit_over_ten_thousand_rollouts(n):
     crossed, parts, size = 0, 10, 1000
     for part in range(parts):
         events = binomials(1000 + 10 * part + n, np.full((TICKS, 1), LIMIT), n, size)
-        log_e = block.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS)
+        log_e = paths.paths_rate(events, fixed(n), LIMIT, horizon_ticks=TICKS)
         crossed += int((first_crossing(log_e) < TICKS).sum())
     assert crossed / (parts * size) <= upper(ALPHA, parts * size)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase4.analysis import block, eprocess, methods, moments
+from phase4.analysis import eprocess, methods, moments, paths
 from phase4.analysis.alarms import first_alarms
 from phase4.analysis.asymptotic import AsymptoticSequence
 from phase4.analysis.cusum import Cusum, calibrate
@@ -654,7 +654,7 @@ def test_rollouts_that_have_alarmed_are_dropped_and_keep_their_tick():
     def steps(tick, running):
         return x[tick, running] * (up - down) + n[tick, running] * down
 
-    whole = block.paths_rate(x, n, LIMIT, horizon_ticks=600)
+    whole = paths.paths_rate(x, n, LIMIT, horizon_ticks=600)
     found = mixture_alarms(n > 0, steps, schedule, 8, ALPHA)
     assert found.tolist() == first_alarms(whole >= math.log(20)).tolist()
     assert {-1} < set(found.tolist())

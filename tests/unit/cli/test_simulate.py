@@ -268,7 +268,7 @@ def test_an_explanation_as_json_has_the_terms_of_every_guardrail(phase4):
     assert set(data) == {"name", "hash", "runs", "expected_seconds", "alpha"}
     assert [len(rows) for rows in data["alpha"].values()] == [4, 2]
     assert set(data["alpha"]["honest"][0]) == {
-        "stage", "guardrail", "kind", "role", "unit", "limit", "alpha", "e_needed", "min_units",
+        "stage", "guardrail", "kind", "role", "unit", "limit", "alpha", "weight", "e_needed", "min_units",
     }  # fmt: skip
     assert {row["alpha"] for row in data["alpha"]["raw"]} == {None}
 

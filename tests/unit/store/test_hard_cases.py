@@ -336,8 +336,6 @@ def test_in_a_storm_of_writers_every_emergency_is_recorded_soon(home, store):
             making.add_flag(key, document=document(key), enabled=False, percentage=100.0)
 
     change(store, add)
-    # on a machine that others keep busy everything takes longer, and how long says nothing about fairness
-    soon = 0.5 * max(1.0, 2.0 * os.getloadavg()[0] / (os.cpu_count() or 1))
     writers = [Process(home, f"w{number}", HAMMER.replace("+ 3", "+ 8")) for number in range(8)]
     for writer in writers:
         writer.read()
@@ -352,4 +350,4 @@ def test_in_a_storm_of_writers_every_emergency_is_recorded_soon(home, store):
         elapsed.append(round(time.monotonic() - begin, 3))
     for writer in writers:
         writer.end()
-    assert max(elapsed) < soon, sorted(elapsed)[-5:]
+    assert max(elapsed) < 0.5, sorted(elapsed)[-5:]
