@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from phase4 import clock
-from phase4.cli import order, saying
+from phase4.cli import order
 from phase4.cli.console import Console
 from phase4.cli.settings import settings_of
 from phase4.config.rules import check
@@ -16,6 +16,7 @@ from phase4.errors import Refused, SettingInvalid
 from phase4.monitor.loop import Told, Watch
 from phase4.monitor.notifier import TIMEOUT_S, send_once
 from phase4.monitor.settings import MonitorSettings
+from phase4.rollout.saying import say
 from phase4.store import rollouts
 from phase4.store.control import ControlStore
 
@@ -117,7 +118,8 @@ class _Teller:
             self._line("collecting" if done.is_holder else "standing by: another process collects")
             self._was_holder = done.is_holder
         for plan_id, event in done.events:
-            self._line(f"{plan_id}: {saying.say(event, rollouts.plan_of(self._store.plan(plan_id)))}")
+            stages = len(rollouts.plan_of(self._store.plan(plan_id)).stages)
+            self._line(f"{plan_id}: {say(event, stages)}")
         for flag_key in done.switched_off:
             self._line(f"{flag_key}: OFF and held, its error rate is above the emergency limit")
         if done.set_aside:

@@ -15,9 +15,11 @@ from phase4.cli.planfile import document, limits_of
 from phase4.cli.settings import settings_of
 from phase4.durations import DAY_MS, show
 from phase4.errors import NotBuilt, Refused, UsageError
+from phase4.rollout import corrections, events
+from phase4.rollout.events import DataCorrected
 from phase4.rollout.guardrail_table import left_out
 from phase4.rollout.plan import RolloutPlan, parse_plan
-from phase4.rollout.state import RolloutState
+from phase4.rollout.state import RolloutState, replay
 from phase4.store import answers, plans, rollouts, ticks
 from phase4.store.control import ControlStore, FlagRow, Reply
 from phase4.store.plans import Ordered
@@ -152,14 +154,21 @@ def history(args: Any, console: Console, store: ControlStore) -> int:
     data = []
     for seq, at_ms, plan_id, kind, body, request_id in rows:
         event = json.loads(body)
-        why = event.get("note") or event.get("reason") or event.get("cause") or event.get("approver") or ""
-        console.line(f"{seq:>4}  {clock.iso(at_ms)}  {plan_id:<28} {kind:<18} {why}")
+        console.line(f"{seq:>4}  {clock.iso(at_ms)}  {plan_id:<28} {kind:<18} {_why(event)}")
         named = {"seq": seq, "at_ms": at_ms, "at_iso": clock.iso(at_ms), "plan": plan_id, "kind": kind}
         data.append({**named, "event": event, "request_id": request_id})
     if not rows:
         console.line("Nothing has happened yet.")
     console.result("rollout history", {"events": data})
     return 0
+
+
+def _why(event: dict[str, Any]) -> str:
+    if event.get("kind") == DataCorrected.kind:
+        known = events.from_json(event)
+        assert isinstance(known, DataCorrected)
+        return corrections.describe(known)
+    return event.get("note") or event.get("reason") or event.get("cause") or event.get("approver") or ""
 
 
 def _ordered(args: Any) -> Ordered:
@@ -234,20 +243,25 @@ def _status_lines(store: ControlStore, plan_id: str | None) -> tuple[list[str], 
     lines: list[str] = []
     data = []
     for row in rows:
-        plan, state = rollouts.plan_of(row), rollouts.state_of(store, row.plan_id)
+        plan, happened = rollouts.plan_of(row), rollouts.events_of(store, row.plan_id)
+        state = replay(happened)
         where = plans.where(store, row, plan)
         elapsed = state.elapsed_ms(order.now()) if state.entered_ms and state.ended_ms is None else None
         waits = _waits_for(plan, state, elapsed)
         said = answers.kept(store, row.plan_id, state.entry) if state.ended_ms is None else []
         active = said[0]["active_ms"] if said else None
         budget = budgeting.of_stage(plan, state.stage)
+        late = corrections.of_entry(happened, state.entry)
         told = {"elapsed_ms": elapsed, "active_ms": active, "waits_for": waits, "budget": budget, "guardrails": said}
+        told["late"] = None if late is None else events.to_json(late)
         data.append({**where, "flag_key": plan.flag_key, **told})
         stage = (
             f"stage {where['stage']}/{where['stages']} ({where['percentage']:g} %)" if where["stage"] else "not started"
         )
         lines.append(f"{row.plan_id:<28} {state.phase:<18} {stage:<20} {waits}")
         lines += _said(plan, state, said)
+        if late is not None:
+            lines.append(f"  late: {corrections.describe(late)}")
     return lines or ["No rollout plans."], data
 
 

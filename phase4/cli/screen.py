@@ -138,12 +138,13 @@ def _watching(status: Status) -> str:
 
 
 def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow, now_ms: int) -> Rollout:
+    from phase4.rollout.events import DataCorrected
     from phase4.store import rollouts
 
     state = rollouts.state_of(store, plan.plan_id)
     stages = len(json.loads(plan.body)["stages"])
-    events = store.journal(plan.plan_id)
-    last = json.loads(events[-1][1]) if events else {}
+    events = [json.loads(body) for _, body in store.journal(plan.plan_id)]
+    last: dict[str, Any] = next((event for event in reversed(events) if event["kind"] != DataCorrected.kind), {})
     reason = last.get("note") or last.get("reason")
     watching = _verdicts(store, plan, state, now_ms) if state.ended_ms is None else ""
     return Rollout(plan, flag.flag_key, str(state.phase), state.stage, stages, state.percentage, reason, watching)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from phase4 import clock, durations
 from phase4.cli.console import number
-from phase4.cli.saying import say
 from phase4.rollout import events
+from phase4.rollout.saying import say
 from phase4.sim.scenario import Scenario
 from phase4.sim.world import RunRecord
 
@@ -16,7 +16,7 @@ def tell(scenario: Scenario, record: RunRecord, seed: int) -> list[str]:
     """Return the lines of a run: its journal and its defect in time order, then how it ended."""
     outcome = record.outcome
     start_ms = scenario.world(outcome.world).start_ms
-    plan = scenario.policy(outcome.policy).plan
+    stages = len(scenario.policy(outcome.policy).plan.stages)
     moments: list[tuple[int, events.Event | None]] = [(event.at_ms, event) for event in record.journal]
     if outcome.onset_ms is not None:
         moments.append((start_ms + outcome.onset_ms, None))
@@ -33,7 +33,7 @@ def tell(scenario: Scenario, record: RunRecord, seed: int) -> list[str]:
             percentage = event.percentage
         elif isinstance(event, events.RolledBack):
             percentage = 0.0
-        lines.append(_line(at_ms, start_ms, percentage, "the defect begins" if event is None else say(event, plan)))
+        lines.append(_line(at_ms, start_ms, percentage, "the defect begins" if event is None else say(event, stages)))
     return [*lines, "", _ending(record)]
 
 

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import polars as pl
 
-from phase4.dashboard.texts import number, percent
+from phase4.dashboard.texts import number
 from phase4.durations import show
 from phase4.rollout import events
+from phase4.rollout.saying import say
 from phase4.store.runs import RunFile
 
 _OBSERVED = ["run_id", "tick", "arm", "ok", "error", "timeout", "invalid"]
@@ -172,29 +173,16 @@ def _rows(frame: pl.DataFrame) -> Iterable[dict[str, Any]]:
 
 
 def _mark(seq: int, event: events.Event, start_ms: int, count: int) -> Mark:
-    status, text = _words(event, count)
-    return Mark(seq=seq, at_ms=event.at_ms - start_ms, kind=event.kind, status=status, text=text)
+    status = _STATUS.get(event.kind, "info")
+    return Mark(seq=seq, at_ms=event.at_ms - start_ms, kind=event.kind, status=status, text=say(event, count))
 
 
-def _words(event: events.Event, count: int) -> tuple[str, str]:
-    match event:
-        case events.StageEntered():
-            share = percent(event.percentage / 100.0)
-            return "info", f"stage {event.stage + 1} of {count} entered: {share} ({event.cause})"
-        case events.ApprovalRequested():
-            return "info", f"approval asked for stage {event.stage + 1}"
-        case events.ApprovalGiven():
-            return "info", f"approved by {event.approver}"
-        case events.ApprovalDropped():
-            return "warn", f"approval request dropped: {event.reason}"
-        case events.Paused():
-            return "warn", f"paused ({event.reason}): {event.note}"
-        case events.Resumed():
-            return "info", "resumed"
-        case events.RolledBack():
-            return "crit", f"rolled back to 0 %: {event.reason}"
-        case events.Completed():
-            return "ok", "completed"
-        case events.Cancelled():
-            return "warn", f"cancelled: {event.reason}"
-    assert_never(event)
+_STATUS = {
+    "approval_dropped": "warn",
+    "paused": "warn",
+    "rolled_back": "crit",
+    "completed": "ok",
+    "cancelled": "warn",
+    "data_corrected": "warn",
+}
+"""How an event is coloured, by kind; "info" where it is not here."""

@@ -19,6 +19,7 @@ from phase4.analysis.observation import Observation
 from phase4.durations import HOUR_MS
 from phase4.errors import FenceLost, InvariantViolation, JournalConflict, StoreUnavailable, WriteFailed
 from phase4.ids import new_id
+from phase4.monitor import lateness
 from phase4.monitor.judging import PlanJudge
 from phase4.monitor.lease import Lease
 from phase4.monitor.settings import MonitorSettings
@@ -154,6 +155,8 @@ class _Work:
         self._judges: dict[str, PlanJudge] = {}
         self._standing = Standing(limit=settings.emergency_limit, interval_ms=settings.interval_ms)
         self._too_late = 0
+        self._late: lateness.Pending = self._last.upto.get("late", {}) if self._last else {}
+        """Outcomes that came too late, and that no journal has yet."""
         self._retained_ms = 0
         self._is_unfinished = self._last is not None
         """Whether what follows from the newest tick may be left to do: the process that recorded it may be gone."""
@@ -318,10 +321,14 @@ class _Work:
         closed: list[Tick] = []
 
         def work(change: Change) -> dict[str, Any]:
+            late = lateness.due(self._store, self._late, now_ms)
+            for row, correction in late.corrections:
+                rollouts.record(change, row, rollouts.state_of(self._store, row.plan_id).seq + 1, correction)
             upto = {
                 "sources": self._upto,
                 "dropped": self._dropped,
                 "journal": ticks.newest_journal(self._store),
+                "late": late.rest,
             }
             version = manifest.version(self._store)
             tick = Tick(number, begin, end, now_ms, version, self._fence, upto, due, received, *usage)
@@ -332,7 +339,7 @@ class _Work:
 
         self._store.execute("tick", {"tick": number}, work, actor=ACTOR, request_id=new_id())
         self._last = closed[-1]._replace(upto={**closed[-1].upto, "sources": dict(self._upto)})
-        self._missing = 0
+        self._missing, self._late = 0, self._last.upto["late"]
         self._show(self._last, observed, states)
         return self._last
 
@@ -352,6 +359,7 @@ class _Work:
             return rows
         is_late = rows["t_ms"] < self._last.watermark_ms - HORIZON_MS
         self._too_late += int(is_late.sum())
+        self._late = lateness.together(self._late, lateness.counted(rows[is_late]))
         return rows[~is_late]
 
     def _number(self, end: int) -> int:

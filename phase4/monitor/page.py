@@ -100,8 +100,8 @@ def _rollouts(report: Mapping[str, Any]) -> list[str | Table]:
     for rollout in report["rollouts"]:
         approvals = [e["approver"] for e in rollout["approvals"] if e["kind"] == "approval_given"]
         by = f"; approved by {', '.join(approvals)}" if approvals else ""
-        last = rollout["events"][-1] if rollout["events"] else {}
-        why = f" ({last['reason']})" if last.get("kind") in {"rolled_back", "cancelled"} else ""
+        ends = [event["reason"] for event in rollout["events"] if event["kind"] in {"rolled_back", "cancelled"}]
+        why = f" ({ends[-1]})" if ends else ""
         parts.append(f"{rollout['plan']}: {rollout['phase']}{why}; made by {rollout['created_by']}{by}.")
         rows = [
             (
@@ -122,6 +122,7 @@ def _rollouts(report: Mapping[str, Any]) -> list[str | Table]:
         if rows:
             parts.append((_ANSWER, rows))
             parts += [f"{name}: {text}." for name, text in _approximations(rollout).items()]
+        parts += [f"Stage {stage['stage']}: {stage['late']['says']}." for stage in rollout["stages"] if stage["late"]]
     return parts or ["No rollout plans."]
 
 

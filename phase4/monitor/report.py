@@ -17,7 +17,7 @@ from phase4.monitor import criteria, statistics
 from phase4.monitor.criteria import Judged
 from phase4.monitor.judging import Followed, PlanJudge
 from phase4.monitor.settings import MonitorSettings
-from phase4.rollout import events
+from phase4.rollout import corrections, events
 from phase4.rollout.events import Event, RolledBack, StageEntered
 from phase4.rollout.plan import RolloutPlan
 from phase4.store import answers, rollouts, ticks
@@ -140,9 +140,16 @@ def _stages(
             "entered_ms": event.at_ms,
             "left_ms": until,
             "guardrails": [answers.to_json(answer) for answer in followed.get(event.entry, (0, ()))[1]],
+            "late": _late(happened, event.entry),
         }
         for event, until in zip(entered, left, strict=True)
     ]
+
+
+def _late(happened: Sequence[Event], entry: int) -> dict[str, Any] | None:
+    """Return what came too late to be judged in a stage entry, None without any."""
+    found = corrections.of_entry(happened, entry)
+    return None if found is None else {**_plain(found), "says": corrections.describe(found)}
 
 
 def _performance(store: ControlStore) -> dict[str, Any]:

@@ -129,6 +129,27 @@ class Cancelled:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataCorrected:
+    """Outcomes of a stage entry came too late for any judge: they are told here, and no past tick is changed."""
+
+    kind: ClassVar[str] = "data_corrected"
+    at_ms: int
+    entry: int
+    from_ms: int
+    """When the oldest of them happened."""
+    until_ms: int
+    """When the newest of them happened."""
+    treatment: int
+    """Outcomes of treatment, whatever they were."""
+    treatment_errors: int
+    """Errors and timeouts among them."""
+    treatment_invalid: int
+    control: int
+    control_errors: int
+    control_invalid: int
+
+
 Event = (
     StageEntered
     | ApprovalRequested
@@ -139,6 +160,7 @@ Event = (
     | RolledBack
     | Completed
     | Cancelled
+    | DataCorrected
 )
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
@@ -152,6 +174,7 @@ _KINDS: dict[str, type[Event]] = {
         RolledBack,
         Completed,
         Cancelled,
+        DataCorrected,
     )
 }
 _ENUMS: dict[str, dict[str, type[StrEnum]]] = {

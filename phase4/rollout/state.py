@@ -13,6 +13,7 @@ from phase4.rollout.events import (
     ApprovalRequested,
     Cancelled,
     Completed,
+    DataCorrected,
     Event,
     Paused,
     PauseReason,
@@ -119,10 +120,11 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
             )
         case RolledBack():
             return replace(state, phase=Phase.ROLLED_BACK, percentage=0.0, ended_ms=event.at_ms, seq=seq)
-        case Completed():
-            return replace(state, phase=Phase.COMPLETED, ended_ms=event.at_ms, seq=seq)
-        case Cancelled():
-            return replace(state, phase=Phase.CANCELLED, ended_ms=event.at_ms, seq=seq)
+        case Completed() | Cancelled():
+            phase = Phase.COMPLETED if isinstance(event, Completed) else Phase.CANCELLED
+            return replace(state, phase=phase, ended_ms=event.at_ms, seq=seq)
+        case DataCorrected():
+            return replace(state, seq=seq)
         case _:
             assert_never(event)
 

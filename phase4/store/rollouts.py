@@ -49,6 +49,23 @@ def state_of(store: ControlStore, plan_id: str) -> RolloutState:
     return replay(events_of(store, plan_id))
 
 
+def plan_of_entry(store: ControlStore, flag_id: int, entry: int) -> PlanRow | None:
+    """Return the plan of a flag that made a stage entry, None for none."""
+    kind = StageEntered.kind
+    for row in reversed(store.plans(flag_id)):
+        bodies = store.rows("SELECT body FROM journal WHERE plan_id = ? AND kind = ?", row.plan_id, kind)
+        if any(json.loads(body)["entry"] == entry for (body,) in bodies):
+            return row
+    return None
+
+
+def newest_ms(store: ControlStore, plan_id: str, kind: str) -> int:
+    """Return when an event of a kind was recorded last in a plan's journal, in ms; -1 = never."""
+    return int(
+        store.row("SELECT coalesce(max(at_ms), -1) FROM journal WHERE plan_id = ? AND kind = ?", plan_id, kind)[0]
+    )
+
+
 def row_of(plan: RolloutPlan, flag: FlagRow, *, created_ms: int, created_by: str) -> PlanRow:
     """Return the row that keeps a plan."""
     body = json.dumps(document.to_json(plan), sort_keys=True)

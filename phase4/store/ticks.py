@@ -30,7 +30,8 @@ class Tick(NamedTuple):
     fence: int
     upto: Mapping[str, Any]
     """`sources`: source -> sequence number up to which events had arrived; `dropped`: source -> events it could not
-    write; `journal`: newest journal event before the tick."""
+    write; `journal`: newest journal event before the tick; `late`: outcomes that came too late for a judge, and that
+    no journal has yet (not in ticks of earlier versions)."""
     due: int
     received: int
     cpu_percent: float | None

@@ -8,6 +8,10 @@ import pytest
 from phase4.analysis.verdict import Verdict
 from phase4.cli import watch
 from phase4.durations import DAY_MS, HOUR_MS
+from phase4.ids import new_id
+from phase4.rollout import corrections
+from phase4.rollout.events import DataCorrected
+from phase4.store.rollouts import ControlJournal
 from tests.contract.driving import STAGES_MS, START_MS, Lab
 
 FLAG, OTHER = "truth-based-validation", "byzantine-consensus"
@@ -315,11 +319,23 @@ def test_the_status_of_a_request_names_the_command(asking):
     assert line_of(asking) == f"{PLAN} AWAITING_APPROVAL stage 2/3 (10 %) waits for: phase4 rollout approve {PLAN}"
 
 
+def test_what_came_too_late_stands_in_the_status_and_in_the_history(running):
+    counts = {**dict.fromkeys(corrections.COUNTS, 0), "treatment": 12, "treatment_errors": 3}
+    late = DataCorrected(at_ms=running.clock.now(), entry=1, from_ms=1, until_ms=2, **counts)
+    store = running.store()
+    ControlJournal(store, store.plan(PLAN), actor="test", new_request_id=new_id).append(2, late)
+    store.close()
+    says = "12 outcomes came over an hour late, not judged: 12 of treatment (3 errors)"
+    assert f"late: {says}" in line_of(running)
+    assert plan(running)["late"]["treatment_errors"] == 3
+    assert f"data_corrected     {says}" in running.done("rollout history").out
+
+
 def test_the_status_in_json_has_known_keys(running):
     running.clock.advance(HOUR_MS)
     (row,) = running.done("rollout status --json").data["plans"]
     assert set(row) == WHERE - {"event", "already"} | {
-        *("flag_key", "elapsed_ms", "active_ms", "waits_for", "budget", "guardrails")
+        *("flag_key", "elapsed_ms", "active_ms", "waits_for", "budget", "guardrails", "late")
     }
     assert (row["flag_key"], row["elapsed_ms"], row["event_seq"]) == (FLAG, HOUR_MS, 1)
     assert row["budget"] == {"plan": 0.05, "spent": pytest.approx(0.03), "spent_in_stage": pytest.approx(0.01)}

@@ -10,6 +10,7 @@ from phase4.rollout.events import (
     ApprovalRequested,
     Cancelled,
     Completed,
+    DataCorrected,
     EntryCause,
     Paused,
     PauseReason,
@@ -21,6 +22,19 @@ from phase4.sim.world import RunRecord
 from tests.unit.sim.worlds import START, caught, counts_world, missed, outcome, policy, scenario
 
 WHOLE = scenario(counts_world(name="healthy"), policies=(policy(name="guide"),))
+
+LATE = DataCorrected(
+    at_ms=START,
+    entry=1,
+    from_ms=START - HOUR_MS,
+    until_ms=START,
+    treatment=1_200,
+    treatment_errors=3,
+    treatment_invalid=0,
+    control=1,
+    control_errors=0,
+    control_invalid=0,
+)
 
 
 def entered(stage=0, hours=0.0):
@@ -52,7 +66,7 @@ def test_the_first_line_says_which_run_it_is():
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        (entered(1), ("2/2", "50 %")),
+        (entered(1), ("2 of 2", "50 %")),
         (ApprovalRequested(at_ms=START, stage=1, expires_ms=START), ("approval", "stage 2")),
         (ApprovalGiven(at_ms=START, approver="ana"), ("approved", "ana")),
         (ApprovalDropped(at_ms=START, reason="the request expired"), ("the request expired",)),
@@ -64,6 +78,7 @@ def test_the_first_line_says_which_run_it_is():
         ),
         (Completed(at_ms=START), ("COMPLETED",)),
         (Cancelled(at_ms=START, reason="no longer wanted"), ("no longer wanted",)),
+        (LATE, ("1,201 outcomes", "1,200 of treatment", "3 errors", "1 of control")),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -74,7 +89,7 @@ def test_every_event_is_told_with_what_it_says(event, words):
 
 def test_events_are_told_with_their_moment_and_the_exposure_from_then_on():
     lines = tell(entered(0), entered(1, hours=36))
-    first, second = line_with("1/2", lines), line_with("2/2", lines)
+    first, second = line_with("1 of 2", lines), line_with("2 of 2", lines)
     assert "2013-11-23 00:00" in first
     assert "5 %" in first
     assert "2013-11-24 12:00" in second
@@ -84,7 +99,7 @@ def test_events_are_told_with_their_moment_and_the_exposure_from_then_on():
 
 def test_the_defect_is_told_where_it_began():
     lines = tell(entered(0), entered(1, hours=2), of=caught(0, hours=1))
-    places = [next(i for i, line in enumerate(lines) if word in line) for word in ("1/2", "defect", "2/2")]
+    places = [next(i for i, line in enumerate(lines) if word in line) for word in ("1 of 2", "defect", "2 of 2")]
     assert places == sorted(places)
 
 

@@ -158,3 +158,14 @@ def test_what_an_answer_assumes_of_requests_stands_below_the_table(live):
     report["rollouts"][0]["stages"][0]["guardrails"][0]["approximation"] = "approximate: phi = 4 from 288 groups"
     assert "approximate: phi = 4 from 288 groups." in page.markdown(report)
     assert "approximate: phi = 4 from 288 groups." in page.page(report)
+
+
+def test_what_came_too_late_stands_below_the_table_and_hides_no_reason(live):
+    run(live, reason="the checkout was slow")
+    report = json.loads(json.dumps(make(live)))
+    rollout = report["rollouts"][0]
+    rollout["stages"][0]["late"] = {"says": "7 outcomes came over an hour late"}
+    rollout["events"].append({"kind": "data_corrected", "at_ms": 0, "at_iso": "-"})
+    for text in (page.markdown(report), page.page(report)):
+        assert "Stage 1: 7 outcomes came over an hour late." in text
+        assert f"{rollout['phase']} (the checkout was slow)" in text.replace("\\_", "_")

@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from phase4.clock import ManualClock
+from phase4.durations import HOUR_MS
 from phase4.monitor import report
 from phase4.monitor.settings import MonitorSettings
 from phase4.rollout.plan import parse_plan
@@ -137,6 +138,21 @@ def test_a_rollout_s_stages_have_entry_exit_and_verdicts(live):
     assert [(each["stage"], each["percentage"]) for each in stages] == [(1, 5.0), (2, 10.0)]
     assert (stages[0]["left_ms"], stages[1]["left_ms"]) == (stages[1]["entered_ms"], None)
     assert {each["verdict"] for each in stages[0]["guardrails"]} == {"PASS"}
+
+
+def test_what_came_too_late_stands_with_its_stage(live):
+    run(live)
+    live.round(after=2 * HOUR_MS)
+    live.emit(2, "error", t_ms=START)
+    live.round()
+    (stage,) = make(live)["rollouts"][0]["stages"]
+    assert (stage["late"]["treatment"], stage["late"]["treatment_errors"], stage["late"]["control"]) == (1, 1, 0)
+    assert stage["late"]["says"].startswith("1 outcome came over an hour late")
+
+
+def test_a_stage_without_late_outcomes_has_none(live):
+    run(live)
+    assert make(live)["rollouts"][0]["stages"][0]["late"] is None
 
 
 def test_resolved_alerts_are_in_the_history(live):

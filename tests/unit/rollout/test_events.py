@@ -10,6 +10,7 @@ from phase4.rollout.events import (
     ApprovalRequested,
     Cancelled,
     Completed,
+    DataCorrected,
     EntryCause,
     Event,
     Paused,
@@ -34,6 +35,18 @@ ALL = (
     RolledBack(at_ms=8, guardrail=None, reason="by hand", is_emergency=False, tick=None),
     Completed(at_ms=9),
     Cancelled(at_ms=10, reason="replaced"),
+    DataCorrected(
+        at_ms=11,
+        entry=2,
+        from_ms=1,
+        until_ms=2,
+        treatment=9,
+        treatment_errors=3,
+        treatment_invalid=1,
+        control=7,
+        control_errors=0,
+        control_invalid=0,
+    ),
 )
 EACH = pytest.mark.parametrize("event", ALL, ids=[f"{event.kind}-{place}" for place, event in enumerate(ALL)])
 

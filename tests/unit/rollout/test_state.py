@@ -3,12 +3,14 @@ from dataclasses import replace
 import pytest
 
 from phase4.durations import HOUR_MS
+from phase4.rollout import corrections
 from phase4.rollout.events import (
     ApprovalDropped,
     ApprovalGiven,
     ApprovalRequested,
     Cancelled,
     Completed,
+    DataCorrected,
     EntryCause,
     Paused,
     PauseReason,
@@ -127,6 +129,13 @@ def test_a_rollback_takes_the_exposure_to_0():
 def test_a_plan_that_ends_otherwise_keeps_its_percentage(event, phase):
     state = evolve(progressing(2), event)
     assert (state.phase, state.percentage, state.ended_ms) == (phase, 25.0, at(9))
+
+
+@pytest.mark.parametrize("state", [progressing(1), awaiting(), evolve(progressing(1), BACK)], ids=lambda s: s.phase)
+def test_a_correction_is_told_and_changes_nothing(state):
+    late = dict.fromkeys(corrections.COUNTS, 1)
+    after = evolve(state, DataCorrected(at_ms=at(99), entry=state.entry, from_ms=0, until_ms=0, **late))
+    assert after == replace(state, seq=state.seq + 1)
 
 
 def test_three_phases_are_ends():
