@@ -42,7 +42,7 @@ from hypothesis import Phase
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
-TARGETS = [*sorted((ROOT / "phase4" / "analysis").glob("[!_]*.py")), ROOT / "phase4" / "rollout" / "decide.py"]
+TARGETS = [*sorted((ROOT / "phase4" / "analysis").rglob("[!_]*.py")), ROOT / "phase4" / "rollout" / "decide.py"]
 LEAST = 0.9
 SHORT = 20
 """Characters below which a change is named with the code around it."""
@@ -61,9 +61,9 @@ COMPARED = (
     "cusum",
     "group_sequential",
     "likelihood_ratios",
+    "mann_whitney",
     "methods",
     "mixtures",
-    "rank_test",
     "raw_rules",
 )
 NEAR_TESTS = {

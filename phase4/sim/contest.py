@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 
 from phase4 import rng
-from phase4.analysis import interval, methods
-from phase4.analysis.alarms import OneArm
+from phase4.analysis import interval
 from phase4.analysis.columns import Ints
+from phase4.analysis.compared import methods
+from phase4.analysis.compared.alarms import OneArm
 
 HEALTHY, AT_LIMIT, BROKEN, LATER = "healthy", "exactly at the limit", "broken from the start", "breaks later"
 WORLDS = (HEALTHY, AT_LIMIT, BROKEN, LATER)

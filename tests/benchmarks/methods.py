@@ -19,12 +19,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import eprocess, methods
-from phase4.analysis.alarms import Counts as Given
-from phase4.analysis.alarms import OneArm, TwoArms
-from phase4.analysis.cusum import Cusum
-from phase4.analysis.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule
-from phase4.analysis.rank_test import MannWhitney
+from phase4.analysis import eprocess
+from phase4.analysis.compared import methods
+from phase4.analysis.compared.alarms import Counts as Given
+from phase4.analysis.compared.alarms import OneArm, TwoArms
+from phase4.analysis.compared.cusum import Cusum
+from phase4.analysis.compared.mann_whitney import MannWhitney
+from phase4.analysis.compared.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule
 from tests.benchmarks.timing import Figure
 
 Ints = npt.NDArray[np.int64]

@@ -8,21 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase4.analysis import eprocess, methods, moments, paths
-from phase4.analysis.alarms import first_alarms
-from phase4.analysis.asymptotic import AsymptoticSequence
-from phase4.analysis.cusum import Cusum, calibrate
-from phase4.analysis.group_sequential import (
+from phase4.analysis import eprocess, moments, paths
+from phase4.analysis.compared import methods
+from phase4.analysis.compared.alarms import first_alarms
+from phase4.analysis.compared.asymptotic import AsymptoticSequence
+from phase4.analysis.compared.cusum import Cusum, calibrate
+from phase4.analysis.compared.group_sequential import (
     GroupSequential,
     Looks,
     TwoArmGroupSequential,
     critical_values,
     power_spending,
 )
-from phase4.analysis.likelihood_ratios import BetaBinomial, ConditionalDirichlet, Sprt
-from phase4.analysis.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule, mixture_alarms
-from phase4.analysis.rank_test import MannWhitney, shift_lower
-from phase4.analysis.raw_rules import PeekingTwoArmZTest, PeekingZTest, RawImpact, RawRule, pooled_z
+from phase4.analysis.compared.likelihood_ratios import BetaBinomial, ConditionalDirichlet, Sprt
+from phase4.analysis.compared.mann_whitney import MannWhitney, shift_lower
+from phase4.analysis.compared.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule, mixture_alarms
+from phase4.analysis.compared.raw_rules import PeekingTwoArmZTest, PeekingZTest, RawImpact, RawRule, pooled_z
 from tests.unit.analysis.stages import upper
 
 ALPHA, LIMIT = 0.05, 0.01

@@ -11,9 +11,9 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
-from phase4.analysis.alarms import Counts, check_counts, check_share, first_alarms
 from phase4.analysis.columns import Floats, Ints
-from phase4.analysis.likelihood_ratios import check_rates, log_ratio
+from phase4.analysis.compared.alarms import Counts, check_counts, check_share, first_alarms
+from phase4.analysis.compared.likelihood_ratios import check_rates, log_ratio
 
 _AT_ONCE = 250
 """Rollouts that are drawn at once: 5,760 ticks of them take 12 MB."""

@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from phase4.analysis.alarms import NO_ALARM, Counts, check_counts, check_share
 from phase4.analysis.columns import Floats, Ints
+from phase4.analysis.compared.alarms import NO_ALARM, Counts, check_counts, check_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

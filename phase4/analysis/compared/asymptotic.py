@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from phase4.analysis import moments
-from phase4.analysis.alarms import Counts, check_share, first_alarms, rate, totals
 from phase4.analysis.columns import Floats, Ints
+from phase4.analysis.compared.alarms import Counts, check_share, first_alarms, rate, totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

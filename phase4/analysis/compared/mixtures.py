@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from phase4.analysis import eprocess
-from phase4.analysis.alarms import NO_ALARM, Counts, check_counts, check_share, first_alarms, totals
 from phase4.analysis.columns import Floats, Ints
+from phase4.analysis.compared.alarms import NO_ALARM, Counts, check_counts, check_share, first_alarms, totals
 from phase4.analysis.paths import Bools, paths_rate, paths_ratio, restart_weights
 
 Steps = Callable[[int, Ints], Floats]

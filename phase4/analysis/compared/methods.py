@@ -7,14 +7,14 @@ first" controls nothing.
 
 from __future__ import annotations
 
-from phase4.analysis.alarms import OneArm, TwoArms
-from phase4.analysis.asymptotic import AsymptoticSequence
-from phase4.analysis.cusum import Binomials, Cusum
-from phase4.analysis.group_sequential import GroupSequential, Looks, TwoArmGroupSequential
-from phase4.analysis.likelihood_ratios import BetaBinomial, ConditionalDirichlet, Sprt
-from phase4.analysis.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule
-from phase4.analysis.rank_test import MannWhitney
-from phase4.analysis.raw_rules import PeekingTwoArmZTest, PeekingZTest, RawImpact, RawRule
+from phase4.analysis.compared.alarms import OneArm, TwoArms
+from phase4.analysis.compared.asymptotic import AsymptoticSequence
+from phase4.analysis.compared.cusum import Binomials, Cusum
+from phase4.analysis.compared.group_sequential import GroupSequential, Looks, TwoArmGroupSequential
+from phase4.analysis.compared.likelihood_ratios import BetaBinomial, ConditionalDirichlet, Sprt
+from phase4.analysis.compared.mann_whitney import MannWhitney
+from phase4.analysis.compared.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule
+from phase4.analysis.compared.raw_rules import PeekingTwoArmZTest, PeekingZTest, RawImpact, RawRule
 
 WINDOW_TICKS = 10
 """Length of the raw rule's window: 5 min of 30 s."""

@@ -17,9 +17,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from phase4.analysis.alarms import NO_ALARM, Counts, check_share, first_alarms, totals
 from phase4.analysis.columns import Floats, Ints
-from phase4.analysis.raw_rules import excess, normal_tail, pooled_z, spread
+from phase4.analysis.compared.alarms import NO_ALARM, Counts, check_share, first_alarms, totals
+from phase4.analysis.compared.raw_rules import excess, normal_tail, pooled_z, spread
 
 _LOWEST = -9.0
 """Nothing is integrated below so many standard deviations: their probability is below 1e-18."""
