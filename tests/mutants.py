@@ -69,6 +69,7 @@ COMPARED = (
 NEAR_TESTS = {
     **dict.fromkeys(COMPARED, ("test_methods",)),
     "block": ("test_block", "test_latency", "test_skew"),
+    "block_base": ("test_block", "test_latency", "test_skew", "test_dispersion"),
     "block_kinds": ("test_block", "test_latency", "test_skew", "test_dispersion"),
     "budget": ("test_small_parts", "../rollout/test_plan"),
     "columns": ("test_small_parts", "test_block", "test_latency", "../rollout/test_judge"),
@@ -82,6 +83,7 @@ NEAR_TESTS = {
     "paths": ("test_block", "test_dispersion", "../../properties/test_analysis"),
     "planning": ("test_planning", "test_vectors"),
     "power": ("test_planning", "../rollout/test_forecast"),
+    "sample_ratio_block": ("test_skew",),
     "sample_ratio": ("test_small_parts", "test_vectors", "test_skew"),
     "specs": ("test_guardrails", "test_skew", "../rollout/test_document", "../rollout/test_plan"),
     "thresholds": ("test_latency",),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phase4.analysis import block_kinds, guardrails
-from phase4.analysis.block_kinds import (
+from phase4.analysis.block_base import (
     CODE,
     REASONS,
     VERDICTS,

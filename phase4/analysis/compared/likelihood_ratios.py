@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from phase4.analysis.block_kinds import log_gamma
 from phase4.analysis.columns import Floats, Ints
 from phase4.analysis.compared.alarms import Counts, check_share, first_alarms, totals
+from phase4.analysis.sample_ratio_block import log_gamma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phase4.analysis import block, block_kinds, guardrails, sample_ratio
+from phase4.analysis import block, guardrails, sample_ratio, sample_ratio_block
 from phase4.analysis.columns import ArmColumns
 from phase4.analysis.specs import RateGuardrail, RatioGuardrail, SampleRatioGuardrail, Terms
 from phase4.analysis.verdict import Reason, Role, Unit, Verdict
@@ -122,7 +122,7 @@ def test_shares_that_were_assigned_alarm_at_most_once_in_a_thousand():
     runs, ticks = 2_000, 300
     users = generator.binomial(20, 0.5, (runs, ticks))
     ours, theirs = np.cumsum(users, axis=1), np.cumsum(20 - users, axis=1)
-    log_e = np.array([block_kinds.sample_ratio_log_e(a, b, (0.5, 0.5)) for a, b in zip(ours, theirs, strict=True)])
+    log_e = np.array([sample_ratio_block.log_e(a, b, (0.5, 0.5)) for a, b in zip(ours, theirs, strict=True)])
     share = (log_e.max(axis=1) >= sample_ratio.BOUND).mean()
     assert share <= sample_ratio.ALPHA + 3 * math.sqrt(sample_ratio.ALPHA / runs)
 
@@ -131,14 +131,14 @@ def test_shares_that_were_assigned_alarm_at_most_once_in_a_thousand():
 def test_the_evidence_for_many_ticks_is_that_of_each(shares):
     ours, theirs = np.array([0, 1, 7, 1000, 3_000_000]), np.array([0, 0, 2, 900, 3_100_000])
     wanted = [sample_ratio.log_e(pair, shares) for pair in zip(ours.tolist(), theirs.tolist(), strict=True)]
-    np.testing.assert_allclose(block_kinds.sample_ratio_log_e(ours, theirs, shares), wanted, rtol=1e-9, atol=1e-7)
+    np.testing.assert_allclose(sample_ratio_block.log_e(ours, theirs, shares), wanted, rtol=1e-9, atol=1e-7)
 
 
 def test_the_gamma_function_is_that_of_the_standard_library():
     """Within 1e-12 where it is small; where it is large, to its last digits."""
     x = np.concatenate([np.geomspace(1e-3, 1.0, 40), np.arange(1.0, 40.0, 0.25), np.geomspace(40.0, 1e9, 40)])
     wanted = [math.lgamma(each) for each in x.tolist()]
-    np.testing.assert_allclose(block_kinds.log_gamma(x), wanted, rtol=4e-15, atol=1e-12)
+    np.testing.assert_allclose(sample_ratio_block.log_gamma(x), wanted, rtol=4e-15, atol=1e-12)
 
 
 def test_a_source_that_counts_no_users_is_refused():
