@@ -22,7 +22,7 @@ from phase4.analysis.block_base import (
     GuardrailBlock,
 )
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.specs import GuardrailSpec, SampleRatioGuardrail, Terms, proves
 from phase4.analysis.verdict import Role, Verdict
 

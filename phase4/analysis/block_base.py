@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import dispersion_block, eprocess, guardrails
+from phase4.analysis import counting, dispersion_block, eprocess, guardrail_state
 from phase4.analysis.columns import ArmColumns, Floats, Ints
 from phase4.analysis.dispersion import LADDER, Dispersion
 from phase4.analysis.eprocess import FailEvidence, PassEvidence
-from phase4.analysis.guardrails import AMBIENT_WINDOWS, STALE_TICKS, GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
+from phase4.analysis.guardrails import STALE_TICKS
 from phase4.analysis.paths import above_limit, capped, last_sums, log_sum, restart_weights, restarted
+from phase4.analysis.reading import AMBIENT_WINDOWS
 from phase4.analysis.specs import (
     GuardrailSpec,
     RateGuardrail,
@@ -92,7 +94,7 @@ class Block:
         self.skewed = skewed & is_relative(spec)
         self.fail_t, self.pass_t = self._counts(treatment)
         self.fail_c, self.pass_c = self._counts(control)
-        found = self._phi(len(treatment)) if guardrails.is_tilted(spec) else None
+        found = self._phi(len(treatment)) if guardrail_state.is_tilted(spec) else None
         self.phi: dispersion_block.Places | None
         self.phi, self.known = found or (None, state.dispersion)
         self.is_judged = np.ones(len(treatment), np.bool_) if self.phi is None else self.phi.before < len(LADDER)
@@ -106,7 +108,7 @@ class Block:
         """Return (events, trials) of an arm for the FAIL side and for the PASS side."""
         spec = self.spec
         assert isinstance(spec, RateGuardrail | RatioGuardrail | ThresholdGuardrail)
-        return possible(guardrails.fail_counts(spec, arm)), possible(guardrails.pass_counts(spec, arm))
+        return possible(counting.fail_counts(spec, arm)), possible(counting.pass_counts(spec, arm))
 
     def _has_data(self, arm: ArmColumns) -> Bools:
         """Return in which ticks an arm has what the guardrail lives on, (ticks,)."""
@@ -129,10 +131,10 @@ class Block:
 
     def _latched(self) -> GuardrailBlock:
         size = len(self.ticks)
-        log_fail = np.nan if isinstance(self.spec, ThresholdGuardrail) else guardrails.log_e_fail(self.state)
+        log_fail = np.nan if isinstance(self.spec, ThresholdGuardrail) else guardrail_state.log_e_fail(self.state)
         return GuardrailBlock(
             log_e_fail=np.full(size, log_fail),
-            log_e_pass=np.full(size, guardrails.log_e_pass(self.state)) if proves(self.spec) else None,
+            log_e_pass=np.full(size, guardrail_state.log_e_pass(self.state)) if proves(self.spec) else None,
             verdicts=np.full(size, CODE[Verdict.FAIL], np.int8),
             reasons=np.full(size, WHY[Reason.EVIDENCE], np.int8),
             state=replace(self.state, last_tick=int(self.ticks[-1])),
@@ -173,7 +175,7 @@ class Block:
             return used, x[used] * (up - down) + n[used] * down
         y, m = self.fail_c
         used = used & (m > 0) & ~self.skewed
-        ups, downs = self._ratio_grids(n, m, self._nulls()[0], guardrails.ratios(self.spec)[0], used)
+        ups, downs = self._ratio_grids(n, m, self._nulls()[0], guardrail_state.ratios(self.spec)[0], used)
         return used, x[used] * ups + y[used] * downs
 
     def _rate_grids(self, limit: float, ratios: tuple[float, ...], used: Bools) -> tuple[Floats, Floats]:
@@ -239,7 +241,7 @@ class Block:
         else:
             y, m = self.pass_c
             used = (n > 0) & (m > 0) & ~self.skewed & self.is_judged
-            ups, downs = self._ratio_grids(n, m, self._nulls()[1], guardrails.ratios(self.spec)[1], used)
+            ups, downs = self._ratio_grids(n, m, self._nulls()[1], guardrail_state.ratios(self.spec)[1], used)
             steps[:, used] = x[used] * ups + y[used] * downs
         log_f = carried + np.cumsum(steps, axis=1)
         return (log_sum(log_f) - np.log(len(carried)) if proves(self.spec) else None), log_f

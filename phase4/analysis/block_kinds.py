@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from phase4.analysis import (
-    guardrails,
+    guardrail_state,
     latency,
     moments_block,
+    reading,
     sample_ratio,
     sample_ratio_block,
 )
 from phase4.analysis.block_base import Block, Bools, GuardrailBlock, Sides, is_near, possible
 from phase4.analysis.columns import ArmColumns, Floats, Ints
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.moments import Moments
 from phase4.analysis.observation import OutcomeSet, third_errors, user_counts
 from phase4.analysis.specs import (
@@ -126,7 +127,7 @@ class _MeanBlock(Block):
             return made
         ours, theirs = (Moments(int(n[-1]), float(s1[-1]), float(s2[-1])) for n, s1, s2 in sums)
         # the exact form for what is kept, so that both forms leave the same state
-        now = guardrails.mean_evidence(self.spec, self.terms, ours, theirs)
+        now = reading.mean_evidence(self.spec, self.terms, ours, theirs)
         best = max(self.state.max_log_e, float(fail[~self.skewed].max()))
         return replace(made, state=replace(made.state, moments=(ours, theirs), log_e=now, max_log_e=best))
 
@@ -145,7 +146,7 @@ class _MeanBlock(Block):
         margin, alphas = math.log1p(self.spec.margin), (self.terms.alpha, self.terms.beta)
         fail, passing = moments_block.log_e_of_both(*sums, margin, alphas)
         read = np.logical_or.accumulate(~self.skewed)
-        before = guardrails.log_e_fail(self.state), guardrails.log_e_pass(self.state)
+        before = guardrail_state.log_e_fail(self.state), guardrail_state.log_e_pass(self.state)
         return np.where(read, fail, before[0]), np.where(read, passing, before[1])
 
     def _with_evidence(self, changed: GuardrailState, sides: Sides, stop: int) -> GuardrailState:

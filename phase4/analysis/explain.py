@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from phase4.analysis import dispersion, eprocess, guardrails, interval, moments
+from phase4.analysis import dispersion, eprocess, guardrail_state, guardrails, interval, moments
 from phase4.analysis.eprocess import PassEvidence
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.specs import (
     GuardrailSpec,
     MeanGuardrail,
@@ -90,7 +90,7 @@ def limit_of(spec: GuardrailSpec) -> float | None:
 
 
 def _approximation(spec: GuardrailSpec, state: GuardrailState) -> str:
-    if not guardrails.is_tilted(spec):
+    if not guardrail_state.is_tilted(spec):
         return ""
     phi, groups = state.dispersion.phi, state.dispersion.groups
     if math.isinf(phi):
@@ -203,7 +203,7 @@ def _units_to_pass(terms: Terms, state: GuardrailState, gains: tuple[float, ...]
 
 def _gains(spec: GuardrailSpec, state: GuardrailState) -> tuple[float, ...]:
     """Return by how much one more unit of treatment raises ln F_k of the PASS side, at the rates so far."""
-    phi = guardrails.phi(spec, state)
+    phi = guardrail_state.phi(spec, state)
     if not state.units or math.isinf(phi):
         return ()
     if isinstance(spec, RateGuardrail):
@@ -212,7 +212,7 @@ def _gains(spec: GuardrailSpec, state: GuardrailState) -> tuple[float, ...]:
     elif isinstance(spec, RatioGuardrail | QuantileGuardrail):
         null = spec.pass_ratio if isinstance(spec, RatioGuardrail) else 1.0
         arms = state.units, max(state.units_control, 1)
-        grid = dispersion.ratio_grid(*arms, null, phi, guardrails.ratios(spec)[1])
+        grid = dispersion.ratio_grid(*arms, null, phi, guardrail_state.ratios(spec)[1])
         events, others = state.events, state.events_control
     else:
         return ()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from phase4.analysis import dispersion, dispersion_block, eprocess
 from phase4.analysis.columns import Floats, Ints
-from phase4.analysis.guardrails import AMBIENT_WINDOWS
+from phase4.analysis.reading import AMBIENT_WINDOWS
 
 Bools = npt.NDArray[np.bool_]
 
@@ -114,7 +114,7 @@ def _paths(usable: Bools, steps: Callable[[int], Floats], horizon_ticks: int | N
 
 
 def above_limit(events: Ints, trials: Ints, limit: float) -> Bools:
-    """Return where control itself is above the limit: `guardrails.is_ambient` for every tick at once.
+    """Return where control itself is above the limit: `reading.is_ambient` for every tick at once.
 
     Args:
         events: Control's events on its ticks with data, (ticks,) or (ticks, rollouts).

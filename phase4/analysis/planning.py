@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from phase4.analysis import eprocess
+from phase4.analysis import binomial, eprocess, searching
 from phase4.analysis.eprocess import FAIL_RATIOS, PASS_RATIOS, restart_weight
 
 MEDIAN = 0.5
@@ -85,7 +85,7 @@ def units_to_pass_with(limit: float, beta: float, events: int, *, at_least: int 
     """
     _check_open_unit("beta", beta)
     bound = math.log(1.0 / beta)
-    return _first(max(events, at_least, 1), lambda units: log_e_pass(limit, events, units) >= bound)
+    return searching.first(max(events, at_least, 1), lambda units: log_e_pass(limit, events, units) >= bound)
 
 
 def grid_clean_units(limit: float, beta: float) -> int:
@@ -136,7 +136,7 @@ def proof_probability(limit: float, beta: float, rate: float, units: int, *, fir
     if rate <= 0.0:
         return 1.0
     if units * rate > _MOST_FOLLOWED:
-        return binomial_cdf(bearable, units, rate)
+        return binomial.cdf(bearable, units, rate)
     return _Path(limit, beta, rate, first_look).until(units)
 
 
@@ -181,9 +181,9 @@ def units_to_stand(limit: float, beta: float, rate: float, power: float = MEDIAN
 
     def is_likely(events: int) -> bool:
         # the probability is highest where one more event has just become bearable
-        return binomial_cdf(events, units_to_pass_with(limit, beta, events), rate) >= power
+        return binomial.cdf(events, units_to_pass_with(limit, beta, events), rate) >= power
 
-    return units_to_pass_with(limit, beta, _first(0, is_likely))
+    return units_to_pass_with(limit, beta, searching.first(0, is_likely))
 
 
 class _Path:
@@ -227,7 +227,7 @@ class _Path:
             events += 1
 
     def _move(self, units: int) -> None:
-        steps = _pmf(units - self._units, self._rate)
+        steps = binomial.likely(units - self._units, self._rate)
         moved: dict[int, float] = {}
         for events, weight in self._alive.items():
             for more, probability in steps:
@@ -266,7 +266,7 @@ def smallest_limit(units: int, beta: float, rate: float = 0.0, power: float = ME
     (0.005, inf)
     """
     bound = math.log(1.0 / beta)
-    events = binomial_quantile(power, units, rate)
+    events = binomial.quantile(power, units, rate)
 
     def is_proved(limit: float) -> bool:
         return log_e_pass(limit, events, units) >= bound
@@ -380,77 +380,7 @@ def late_guide(limit: float, rate: float, alpha: float, horizon_ticks: int) -> f
     return (math.log(1.0 / alpha) + math.log(len(FAIL_RATIOS)) + share) / kl_bernoulli(rate, limit)
 
 
-# ------------------------------------------------------------------------------------------------------------- binomial
-def binomial_cdf(most: int, trials: int, rate: float) -> float:
-    """Return the probability of at most so many events; exact up to rounding, by summing the tail that is smaller.
-
-    >>> round(binomial_cdf(2, 10, 0.1), 6), binomial_cdf(-1, 10, 0.1), binomial_cdf(10, 10, 0.1)
-    (0.929809, 0.0, 1.0)
-    """
-    if most < 0:
-        return 0.0
-    if most >= trials or rate <= 0.0:
-        return 1.0
-    if rate >= 1.0:
-        return 0.0
-    odds = rate / (1.0 - rate)
-    if most < trials * rate:
-        return min(_tail(most, trials, rate, lambda x: x / ((trials - x + 1) * odds), -1), 1.0)
-    return max(1.0 - _tail(most + 1, trials, rate, lambda x: (trials - x) * odds / (x + 1), 1), 0.0)
-
-
-def binomial_quantile(probability: float, trials: int, rate: float) -> int:
-    """Return the fewest events that are not exceeded with at least a probability."""
-    if trials < 1 or rate <= 0.0:
-        return 0
-    return min(_first(0, lambda events: binomial_cdf(events, trials, rate) >= probability), trials)
-
-
-def _pmf(trials: int, rate: float) -> list[tuple[int, float]]:
-    """Return (events, probability) where that is not negligible."""
-    if trials == 0 or rate <= 0.0:
-        return [(0, 1.0)]
-    centre = min(int((trials + 1) * rate), trials)
-    odds, peak = rate / (1.0 - rate), math.exp(_log_pmf(centre, trials, rate))
-    found, term, x = [(centre, peak)], peak, centre
-    while x > 0 and term > 1e-14:
-        term *= x / ((trials - x + 1) * odds)
-        x -= 1
-        found.append((x, term))
-    term, x = peak, centre
-    while x < trials and term > 1e-14:
-        term *= (trials - x) * odds / (x + 1)
-        x += 1
-        found.append((x, term))
-    return found
-
-
-def _log_pmf(events: int, trials: int, rate: float) -> float:
-    log_choose = math.lgamma(trials + 1) - math.lgamma(events + 1) - math.lgamma(trials - events + 1)
-    return log_choose + events * math.log(rate) + (trials - events) * math.log1p(-rate)
-
-
-def _tail(events: int, trials: int, rate: float, factor: Callable[[int], float], step: int) -> float:
-    term, total = math.exp(_log_pmf(events, trials, rate)), 0.0
-    while 0 <= events <= trials and term > total * 1e-17:
-        total += term
-        term *= factor(events)
-        events += step
-    return total
-
-
 # ------------------------------------------------------------------------------------------------------------- searches
-def _first(start: int, is_enough: Callable[[int], bool]) -> int:
-    """Return the first whole number from `start` on that is enough; every one above it is too."""
-    step, low, high = 1, start - 1, start
-    while not is_enough(high):
-        low, high, step = high, high + step, step * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
-
-
 def _crossing(log_e: Callable[[float], float], drifts: Sequence[float], alpha: float) -> float:
     """Return the number of units at which the evidence reaches 1/alpha."""
     _check_open_unit("alpha", alpha)

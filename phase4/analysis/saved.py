@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 
 SCHEMA = 1
 KERNEL = "rge1"

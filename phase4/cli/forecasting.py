@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from phase4.analysis.guardrails import is_tilted
+from phase4.analysis.guardrail_state import is_tilted
 from phase4.analysis.specs import (
     MeanGuardrail,
     QuantileGuardrail,

@@ -7,7 +7,7 @@ from typing import Any
 
 from phase4.analysis import guardrails
 from phase4.analysis.budget import EMERGENCY_ALPHA
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import RateGuardrail, Terms
 from phase4.analysis.verdict import Verdict

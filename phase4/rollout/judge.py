@@ -12,7 +12,7 @@ from typing import Self
 
 from phase4.analysis import guardrails
 from phase4.analysis.explain import Explanation, explain
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import GuardrailSpec, Terms
 from phase4.analysis.verdict import Assessment, combine

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from phase4.analysis import saved
 from phase4.analysis.explain import Explanation
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.rollout.holds import Hold
 from phase4.store.control import Change, ControlStore, canonical
 

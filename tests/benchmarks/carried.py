@@ -15,7 +15,7 @@ import numpy as np
 
 from phase4.analysis import block, guardrails
 from phase4.analysis.columns import ArmColumns
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.specs import RateGuardrail, Terms
 from phase4.rollout.judge import carry
 from tests.benchmarks.timing import Figure

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phase4.analysis import eprocess, paths
-from phase4.analysis.guardrails import AMBIENT_WINDOWS
+from phase4.analysis.reading import AMBIENT_WINDOWS
 from tests.unit.analysis.stages import ALPHA, BOUND, LIMIT, TICKS, binomials, first_crossing, fixed, outage, upper
 
 

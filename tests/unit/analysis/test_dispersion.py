@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from phase4.analysis import block, dispersion, dispersion_block, eprocess, guardrails, paths
+from phase4.analysis import block, counting, dispersion, dispersion_block, eprocess, guardrails, paths
 from phase4.analysis.columns import ArmColumns
 from phase4.analysis.dispersion import LADDER, Dispersion, rate_grid, ratio_grid
 from phase4.analysis.eprocess import FAIL_RATIOS, PASS_RATIOS
@@ -340,7 +340,7 @@ def stepped(spec, ticks, step=guardrails.step):
 def planted(spec, terms, state, tick, treatment, control):
     """Estimate phi with the tick's own data, and only then read it: the mistake that this page is about."""
     if control is not None:
-        state = replace(state, dispersion=state.dispersion.after(*guardrails.fail_counts(spec, control)))
+        state = replace(state, dispersion=state.dispersion.after(*counting.fail_counts(spec, control)))
     return guardrails.step(spec, terms, state, tick, treatment, control)
 
 

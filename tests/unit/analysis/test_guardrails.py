@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from phase4.analysis import guardrails
+from phase4.analysis import counting, guardrails
 from phase4.analysis.eprocess import FailEvidence
-from phase4.analysis.guardrails import is_ambient
 from phase4.analysis.observation import Observation, OutcomeSet
+from phase4.analysis.reading import is_ambient
 from phase4.analysis.specs import (
     MeanGuardrail,
     QuantileGuardrail,
@@ -236,9 +236,9 @@ def test_fail_reads_the_risk_set_and_pass_the_first_outcomes():
         error_first_n=50,
         error_first_x=2,
     )
-    assert guardrails.fail_counts(spec, seen) == (4, 90)
-    assert guardrails.pass_counts(spec, seen) == (2, 50)
-    assert guardrails.fail_counts(RATE, seen) == guardrails.pass_counts(RATE, seen) == (5, 100)
+    assert counting.fail_counts(spec, seen) == (4, 90)
+    assert counting.pass_counts(spec, seen) == (2, 50)
+    assert counting.fail_counts(RATE, seen) == counting.pass_counts(RATE, seen) == (5, 100)
 
 
 def test_a_source_without_users_is_refused_with_the_way_out():
@@ -252,7 +252,7 @@ def test_a_source_without_users_is_refused_with_the_way_out():
 )
 def test_outcome_sets_count_what_they_say(outcome_set, counts):
     seen = Observation(tick=0, flag_id=1, entry=1, arm=2, ok=11, error=3, timeout=2, invalid=4)
-    assert guardrails.fail_counts(replace(RATE, outcome_set=outcome_set), seen) == counts
+    assert counting.fail_counts(replace(RATE, outcome_set=outcome_set), seen) == counts
 
 
 # ------------------------------------------------------------------------------------------------- the raw rule

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from phase4.analysis import planning
+from phase4.analysis import binomial, planning
 from phase4.analysis.eprocess import PASS_RATIOS, PassEvidence, rate_grid, restart_weight
 from phase4.analysis.power import plan_sample_size
 from phase4.analysis.specs import RateGuardrail, Terms
@@ -138,7 +138,7 @@ def test_a_higher_rate_needs_more_units_and_one_near_the_limit_is_never_proved()
 def test_proof_that_stands_takes_more_units_than_proof_that_was_there_once(limit, share):
     stands = planning.units_to_stand(limit, BETA, share * limit)
     assert stands >= planning.units_to_pass(limit, BETA, share * limit)
-    assert planning.binomial_cdf(planning.most_events(limit, BETA, stands), stands, share * limit) >= 0.5
+    assert binomial.cdf(planning.most_events(limit, BETA, stands), stands, share * limit) >= 0.5
 
 
 def test_where_many_events_are_expected_the_figure_is_that_of_proof_that_stands():
@@ -152,7 +152,7 @@ def test_the_smallest_limit_is_proved_with_these_units_and_a_smaller_one_is_not(
     limit = planning.smallest_limit(units, BETA, rate)
     if limit == math.inf:
         return
-    events = planning.binomial_quantile(0.5, units, rate)
+    events = binomial.quantile(0.5, units, rate)
     assert planning.most_events(limit, BETA, units) >= events
     assert planning.most_events(limit * 0.999, BETA, units) < events
 
@@ -169,7 +169,7 @@ def test_the_lower_guide_is_that_of_wald():
 @pytest.mark.parametrize(("units", "rate"), [(846, 0.0), (300, 0.0), (20_000, 0.004), (10, 0.0)])
 def test_the_smallest_limit_is_proved_and_hardly_less_is_not(units, rate):
     limit = planning.smallest_limit(units, BETA, rate)
-    events = planning.binomial_quantile(0.5, units, rate)
+    events = binomial.quantile(0.5, units, rate)
     assert planning.log_e_pass(limit, events, units) >= BOUND > planning.log_e_pass(limit * (1 - 3e-6), events, units)
 
 
@@ -178,11 +178,11 @@ def test_the_smallest_limit_is_proved_and_hardly_less_is_not(units, rate):
 def test_binomial_probabilities_are_those_of_scipy(trials, rate):
     law = stats.binom(trials, rate)
     for most in {0, 1, trials // 2, round(trials * rate), trials - 1, trials}:
-        assert planning.binomial_cdf(most, trials, rate) == pytest.approx(law.cdf(most), rel=1e-9, abs=1e-300)
+        assert binomial.cdf(most, trials, rate) == pytest.approx(law.cdf(most), rel=1e-9, abs=1e-300)
     for probability in (0.011, 0.5, 0.8, 0.983):
-        assert planning.binomial_quantile(probability, trials, rate) == law.ppf(probability)
-    assert planning.binomial_cdf(trials // 2, trials, 1.0) == float(trials // 2 == trials)
-    assert planning.binomial_quantile(0.5, 0, rate) == planning.binomial_quantile(0.5, trials, 0.0) == 0
+        assert binomial.quantile(probability, trials, rate) == law.ppf(probability)
+    assert binomial.cdf(trials // 2, trials, 1.0) == float(trials // 2 == trials)
+    assert binomial.quantile(0.5, 0, rate) == binomial.quantile(0.5, trials, 0.0) == 0
 
 
 # ------------------------------------------------------------------------------------------------------- until FAIL
@@ -302,15 +302,15 @@ def test_the_formulas_load_no_numpy():
 @given(st.integers(1, 60), st.floats(0.001, 0.999), st.integers(-1, 61))
 def test_the_binomial_is_that_of_an_exact_sum(trials, rate, most):
     exact = math.fsum(math.comb(trials, x) * rate**x * (1 - rate) ** (trials - x) for x in range(min(most, trials) + 1))
-    assert planning.binomial_cdf(most, trials, rate) == pytest.approx(exact, abs=1e-9)
+    assert binomial.cdf(most, trials, rate) == pytest.approx(exact, abs=1e-9)
 
 
 @given(st.integers(1, 100_000), st.floats(1e-6, 0.5), st.floats(0.01, 0.99))
 def test_a_quantile_is_the_fewest_events_that_are_not_exceeded(trials, rate, probability):
-    events = planning.binomial_quantile(probability, trials, rate)
-    assert planning.binomial_cdf(events, trials, rate) >= probability
-    assert events == 0 or planning.binomial_cdf(events - 1, trials, rate) < probability
+    events = binomial.quantile(probability, trials, rate)
+    assert binomial.cdf(events, trials, rate) >= probability
+    assert events == 0 or binomial.cdf(events - 1, trials, rate) < probability
 
 
 def test_certain_rates_leave_nothing_to_chance():
-    assert [planning.binomial_cdf(2, 3, rate) for rate in (0.0, 1.0)] == [1.0, 0.0]
+    assert [binomial.cdf(2, 3, rate) for rate in (0.0, 1.0)] == [1.0, 0.0]

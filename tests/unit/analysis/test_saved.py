@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase4.analysis import dispersion, eprocess, guardrails, latency, moments, sample_ratio, saved
-from phase4.analysis.guardrails import GuardrailState
+from phase4.analysis import dispersion, eprocess, guardrails, latency, moments, reading, sample_ratio, saved
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.moments import Moments
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import (
@@ -122,7 +122,7 @@ def test_the_name_of_the_arithmetic_stands_for_these_numbers():
     assert dispersion.LADDER == (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
     assert (dispersion.START, dispersion.ENOUGH, dispersion.FEWEST, dispersion.DEVIATIONS) == (4, 100, 30, 2.33)
     assert (sample_ratio.CONCENTRATION, sample_ratio.ALPHA) == (100.0, 0.001)
-    assert (guardrails.AMBIENT_WINDOWS, guardrails.STALE_TICKS) == ((1, 5, 20), 3)
+    assert (reading.AMBIENT_WINDOWS, guardrails.STALE_TICKS) == ((1, 5, 20), 3)
 
 
 def test_true_is_no_count():
