@@ -11,8 +11,8 @@ from typing import Any
 
 from phase4.durations import HOUR_MS, show
 from phase4.ids import new_id
-from phase4.monitor.collector import Round
 from phase4.monitor.coverage import Coverage
+from phase4.monitor.rounds import Round
 from phase4.monitor.settings import MonitorSettings
 from phase4.monitor.standing import ACTOR
 from phase4.rollout.events import PauseReason

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from phase4 import clock
 from phase4.errors import Phase4Error
 from phase4.monitor import alerts, coverage
-from phase4.monitor.collector import Collector, Round
+from phase4.monitor.collector import Collector
 from phase4.monitor.notifier import Background, Notifier
 from phase4.monitor.resources import Resources
+from phase4.monitor.rounds import Round
 from phase4.monitor.settings import MonitorSettings
 from phase4.store import rollouts, ticks
 from phase4.store.control import ControlStore

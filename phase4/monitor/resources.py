@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 
 from phase4 import clock
-from phase4.monitor.collector import Usage
+from phase4.monitor.rounds import Usage
 
 _MB = 1e6
 

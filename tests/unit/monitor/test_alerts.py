@@ -8,8 +8,8 @@ from phase4.clock import ManualClock
 from phase4.durations import HOUR_MS
 from phase4.monitor import alerts
 from phase4.monitor.alerts import EXPIRY_MS, QUIET_MS, REPEAT_MS, Finding
-from phase4.monitor.collector import Round
 from phase4.monitor.coverage import Coverage
+from phase4.monitor.rounds import Round
 from phase4.monitor.settings import MonitorSettings
 from phase4.rollout.events import ApprovalRequested, Paused, PauseReason
 from phase4.rollout.state import Phase, RolloutState

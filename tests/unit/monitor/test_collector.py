@@ -8,9 +8,10 @@ import pytest
 from phase4.clock import ManualClock
 from phase4.durations import DAY_MS, HOUR_MS
 from phase4.errors import FenceLost
-from phase4.monitor.collector import HORIZON_MS, Collector
+from phase4.monitor.collector import Collector
 from phase4.monitor.coverage import measure
 from phase4.monitor.judging import PlanJudge
+from phase4.monitor.rounds import HORIZON_MS
 from phase4.monitor.settings import MonitorSettings
 from phase4.rollout.events import StageEntered
 from phase4.rollout.plan import parse_plan

@@ -11,7 +11,7 @@ from phase4.clock import ManualClock
 from phase4.durations import HOUR_MS
 from phase4.errors import FenceLost
 from phase4.monitor import lateness
-from phase4.monitor.collector import HORIZON_MS
+from phase4.monitor.rounds import HORIZON_MS
 from phase4.rollout.events import DataCorrected
 from phase4.rollout.plan import parse_plan
 from phase4.rollout.state import Phase
