@@ -28,8 +28,6 @@ def cdf(most: int, trials: int, rate: float) -> float:
 
 def quantile(probability: float, trials: int, rate: float) -> int:
     """Return the fewest events that are not exceeded with at least a probability."""
-    if trials < 1 or rate <= 0.0:
-        return 0
     return min(first(0, lambda events: cdf(events, trials, rate) >= probability), trials)
 
 

@@ -32,8 +32,9 @@ from phase4.analysis.eprocess import Grid
 
 LADDER = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 """Values of phi that are used; an estimate is rounded up. Above the last nothing is judged."""
-START = LADDER.index(4.0)
-"""Place on the ladder before control has shown enough: too small a phi is worse than too large a one."""
+START = LADDER.index(6.0)
+"""Place on the ladder before control has shown enough: too small a phi is worse than too large a one. At 4, equal arms
+whose phi is 10 alarmed in 10 % of stages (decision 0014)."""
 ENOUGH = 100
 """Groups from which on the estimate alone counts."""
 FEWEST = 30
@@ -143,8 +144,29 @@ class Dispersion:
     open_events: int = 0
     """Events of the group that has not ended."""
     open_trials: int = 0
+    history: int | None = None
+    """Place that control of an earlier stage showed: phi is at least that, and no start has to be assumed."""
     place: int = START
     """Of phi on the ladder; its length = above all of it."""
+
+    @classmethod
+    def following(cls, before: Dispersion, growth: float) -> Dispersion:
+        """Return what is known at the entry of another stage, of what control showed in the one before.
+
+        What all requests of a tick share weighs more the more of them there are: phi - 1 grows with control's trials.
+        A smaller control is taken to be as wide.
+
+        Args:
+            before: At the end of the stage before.
+            growth: Control's users now, as a multiple of those before.
+        """
+        place = before.place if before.groups >= ENOUGH else before.history
+        if place is None:
+            return cls()
+        phi = LADDER[min(place, len(LADDER) - 1)]
+        grown = bisect_left(LADDER, 1.0 + (phi - 1.0) * max(growth, 1.0))
+        history = min(grown, len(LADDER) - 1)  # above the ladder nothing is judged: this stage's own control says that
+        return cls(history=history, place=history)
 
     @property
     def phi(self) -> float:
@@ -176,7 +198,7 @@ class Dispersion:
             squares=squares,
             open_events=0,
             open_trials=0,
-            place=next_place(self.place, groups, upper_bound(groups, total, number, squares)),
+            place=next_place(self.place, groups, upper_bound(groups, total, number, squares), self.history),
         )
 
 
@@ -204,18 +226,19 @@ def upper_bound(groups: int, events: int, trials: int, squares: float) -> float:
     return estimate(groups, events, trials, squares) / (1.0 - DEVIATIONS * math.sqrt(2.0 / max(groups, FEWEST)))
 
 
-def next_place(place: int, groups: int, bound: float) -> int:
+def next_place(place: int, groups: int, bound: float, history: int | None = None) -> int:
     """Return the place on the ladder after a group has ended.
 
-    From 100 groups on phi is only ever raised. Before that it is at least 4 and may fall again: the bound of a few
-    groups is mostly noise, and what noise has raised would stay for the stage.
+    From 100 groups on phi is only ever raised. Before that it is at least 6, or what an earlier stage showed, and may
+    fall again: the bound of a few groups is mostly noise, and what noise has raised would stay for the stage.
 
     Args:
         place: Before.
         groups: How many have ended.
         bound: The upper bound that they give.
+        history: What an earlier stage showed, None for nothing.
     """
     found = bisect_left(LADDER, bound)
     if groups < ENOUGH:
-        return max(found, START)
-    return found if groups == ENOUGH else max(found, place)
+        return max(found, START if history is None else history)
+    return max(found, (history or 0) if groups == ENOUGH else place)

@@ -124,10 +124,10 @@ def _upper_bounds(groups: Ints, events: Ints, trials: Ints, squares: Floats) -> 
 
 def _places(start: Dispersion, groups: Ints, found: Ints) -> Ints:
     """Return `dispersion.next_place` group after group."""
-    places = np.maximum(found, START)
+    places = np.maximum(found, START if start.history is None else start.history)
     sure = groups >= ENOUGH
-    raised = np.maximum.accumulate(found[sure])
-    places[sure] = np.maximum(raised, start.place) if start.groups >= ENOUGH else raised
+    least = start.place if start.groups >= ENOUGH else start.history or 0
+    places[sure] = np.maximum(np.maximum.accumulate(found[sure]), least)
     return places
 
 

@@ -97,8 +97,15 @@ def _approximation(spec: GuardrailSpec, state: GuardrailState) -> str:
         return f"not judged: phi above {dispersion.LADDER[-1]:.0f} from {groups} groups"
     if not state.units_control:
         return f"approximate: phi = {phi:g} assumed, without control to estimate it from"
-    few = f" (at least {dispersion.LADDER[dispersion.START]:g} below {dispersion.ENOUGH})"
-    return f"approximate: phi = {phi:g} from {groups} groups{few if groups < dispersion.ENOUGH else ''}"
+    return f"approximate: phi = {phi:g} from {groups} groups{_known_before(state.dispersion)}"
+
+
+def _known_before(known: dispersion.Dispersion) -> str:
+    """Return what phi rests on beside this stage's groups, where it does."""
+    if known.history is not None:
+        return f" and at least {dispersion.LADDER[known.history]:g} from an earlier stage"
+    least = dispersion.LADDER[dispersion.START]
+    return f" (at least {least:g} below {dispersion.ENOUGH})" if known.groups < dispersion.ENOUGH else ""
 
 
 def _interval(spec: GuardrailSpec, state: GuardrailState) -> tuple[float, float]:

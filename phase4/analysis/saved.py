@@ -17,8 +17,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from phase4.analysis.guardrail_state import GuardrailState
 
 SCHEMA = 1
-KERNEL = "rge1"
-"""Restarted grid e-process, first edition: grids, weights or formulas changed = a new name."""
+KERNEL = "rge2"
+"""Restarted grid e-process: grids, weights or formulas changed = a new name. Since rge1: where phi begins."""
 
 
 def dump(state: GuardrailState) -> str:

@@ -1,18 +1,20 @@
 """The live judge of one plan: observations in, one tick at a time, and what the controller may decide on out.
 
 A new stage entry is judged anew. Where the same stage is entered again, because the flag was off or lowered, the FAIL
-evidence is carried over, so that pausing cannot wash it out; proof and units begin anew.
+evidence is carried over, so that pausing cannot wash it out; proof and units begin anew. From one stage to the next
+goes only what control has shown of overdispersion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 from phase4.analysis import guardrails
+from phase4.analysis.dispersion import Dispersion
 from phase4.analysis.explain import Explanation, explain
-from phase4.analysis.guardrail_state import GuardrailState
+from phase4.analysis.guardrail_state import GuardrailState, is_tilted
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import GuardrailSpec, Terms
 from phase4.analysis.verdict import Assessment, combine
@@ -138,17 +140,53 @@ class Judge:
         )
 
     def _begin(self, state: RolloutState) -> None:
-        before = self._states if state.stage == self._stage else ()
+        before = None if self._stage < 0 else (self._stage, self._states)
+        self._states = states_at_entry(self._plan, state.stage, before)
         self._stage, self._entry = state.stage, state.entry
         self._set_stage(state.stage)
-        fresh = tuple(guardrails.start(spec) for spec in self._specs)
-        self._states = tuple(map(carry, fresh, before)) if before else fresh
         self._tick, self._active_ms = None, 0
 
     def _set_stage(self, stage: int) -> None:
         self._specs = self._plan.guardrails[stage]
         terms = self._plan.terms(stage, interval_ms=self._interval_ms)
         self._terms = tuple(terms[spec.name] for spec in self._specs)
+
+
+def states_at_entry(
+    plan: RolloutPlan, stage: int, before: tuple[int, Sequence[GuardrailState]] | None
+) -> tuple[GuardrailState, ...]:
+    """Return the guardrails' states at the entry of a stage, in the plan's order.
+
+    Args:
+        plan: The plan.
+        stage: Index of the stage that is entered.
+        before: Stage and states of the entry that has ended, None at the start.
+    """
+    specs = plan.guardrails[stage]
+    if before is None:
+        return tuple(map(guardrails.start, specs))
+    left, states = before
+    if left == stage:
+        return tuple(map(carry, map(guardrails.start, specs), states))
+    growth = _control(plan, stage) / (_control(plan, left) or 1.0)
+    known = {
+        spec.name: Dispersion.following(state.dispersion, growth)
+        for spec, state in zip(plan.guardrails[left], states, strict=True)
+        if is_tilted(spec)
+    }
+    fresh = {spec.name: guardrails.start(spec) for spec in specs}
+    return tuple(
+        replace(fresh[spec.name], dispersion=known[spec.name])
+        if is_tilted(spec) and spec.name in known
+        else fresh[spec.name]
+        for spec in specs
+    )
+
+
+def _control(plan: RolloutPlan, stage: int) -> float:
+    """Return the percentage of the users that are control in a stage."""
+    percentage = plan.stages[stage].percentage
+    return min(percentage, 100.0 - percentage)
 
 
 def carry(fresh: GuardrailState, old: GuardrailState) -> GuardrailState:

@@ -11,10 +11,12 @@ from itertools import count, repeat
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import block, guardrails
+from phase4.analysis import block
 from phase4.analysis.block import REASONS, VERDICTS, GuardrailBlock
 from phase4.analysis.columns import ArmColumns
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.rollout.decide import StageObservation
+from phase4.rollout.judge import states_at_entry
 from phase4.rollout.plan import RolloutPlan
 from phase4.rollout.state import Phase, RolloutState
 from phase4.sim import checks
@@ -68,8 +70,15 @@ class BlockObserver:
         """Take note of an entry as soon as it is switched: its traffic begins with the next tick."""
         first_tick = self._now + 1
         traffic = self._source.entry(state.percentage, first_tick)
+        before = None if self._entry is None else (self._entry.stage, self._entry.states_at(self._now))
         self._entry = _EntryView(
-            self._plan, state, traffic, first_tick, self._tick_ms, counts_exposures=self._source.counts_exposures
+            self._plan,
+            state,
+            traffic,
+            first_tick,
+            self._tick_ms,
+            states=states_at_entry(self._plan, state.stage, before),
+            counts_exposures=self._source.counts_exposures,
         )
 
 
@@ -84,16 +93,18 @@ class _EntryView:
         first_tick: int,
         tick_ms: int,
         *,
+        states: tuple[GuardrailState, ...],
         counts_exposures: bool,
     ) -> None:
         self._counts_exposures = counts_exposures
-        self.number = state.entry
+        self.number, self.stage = state.entry, state.stage
         self.first_tick = self.judged_until = first_tick
         self._traffic, self._tick_ms = traffic, tick_ms
         self._specs = plan.guardrails[state.stage]
         terms = plan.terms(state.stage, interval_ms=tick_ms)
         self._terms = tuple(terms[spec.name] for spec in self._specs)
-        self._states = tuple(guardrails.start(spec) for spec in self._specs)
+        self._states = self._states_before = states
+        self._stretch: Stretch | None = None
         self._active_ms = 0
         self._unwatched_ms = 0
         self._ahead: dict[str, int] = {}
@@ -109,12 +120,26 @@ class _EntryView:
         treatment, control = self._traffic.columns(begin, end)
         checks.counts_are_possible(treatment, control, self._ahead, counts_exposures=self._counts_exposures)
         judged = block.run_all(self._specs, self._terms, self._states, begin, treatment, control)
-        self._states = tuple(one.state for one in judged)
+        self._states_before, self._states = self._states, tuple(one.state for one in judged)
         active = self._active_ms + np.cumsum(np.where(treatment.requests > 0, self._tick_ms, 0))
         self._before_ms = self._active_ms
         self._rows, self._first_row = self._observations(begin, judged, active), begin
         self.judged_until, self._active_ms = end, int(active[-1])
-        return Stretch(entry=self.number, first_tick=begin, treatment=treatment, control=control, judged=judged)
+        self._stretch = Stretch(
+            entry=self.number, first_tick=begin, treatment=treatment, control=control, judged=judged
+        )
+        return self._stretch
+
+    def states_at(self, tick: int) -> tuple[GuardrailState, ...]:
+        """Return the guardrails' states after a tick of the newest stretch: a block was judged beyond it."""
+        if self._stretch is None:
+            return self._states
+        seen = tick + 1 - self._stretch.first_tick
+        if seen <= 0:
+            return self._states_before
+        arms = (arm.slice(0, seen) for arm in (self._stretch.treatment, self._stretch.control))
+        judged = block.run_all(self._specs, self._terms, self._states_before, self._stretch.first_tick, *arms)
+        return tuple(one.state for one in judged)
 
     def at(self, tick: int, *, is_paused: bool) -> StageObservation:
         """Return the row of a judged tick. Time in a pause is not watched time."""

@@ -195,12 +195,47 @@ def test_the_bound_is_rounded_up_to_the_ladder(bound, phi):
     assert Dispersion(place=dispersion.next_place(dispersion.START, 100, bound)).phi == phi
 
 
-def test_below_100_groups_phi_is_at_least_4_and_may_fall_again():
+def test_below_100_groups_phi_is_at_least_6_and_may_fall_again():
     start = dispersion.START
-    assert LADDER[dispersion.next_place(start, 99, 1.2)] == 4.0
+    assert LADDER[dispersion.next_place(start, 99, 1.2)] == 6.0
     assert LADDER[dispersion.next_place(start, 40, 9.0)] == 12.0
-    assert LADDER[dispersion.next_place(LADDER.index(12.0), 41, 1.2)] == 4.0
+    assert LADDER[dispersion.next_place(LADDER.index(12.0), 41, 1.2)] == 6.0
     assert LADDER[dispersion.next_place(LADDER.index(12.0), 100, 1.2)] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("groups", "before", "phi"), [(99, 8.0, 2.0), (99, 2.0, 2.0), (100, 8.0, 2.0), (101, 2.0, 2.0)]
+)
+def test_what_an_earlier_stage_showed_takes_the_place_of_the_start(groups, before, phi):
+    history = LADDER.index(2.0)
+    assert LADDER[dispersion.next_place(LADDER.index(before), groups, 1.2, history)] == phi
+    assert LADDER[dispersion.next_place(LADDER.index(before), groups, 11.0, history)] == 12.0
+
+
+def known(phi, *, groups=100, history=None):
+    return Dispersion(groups=groups, history=history, place=LADDER.index(phi) if phi < math.inf else len(LADDER))
+
+
+@pytest.mark.parametrize(
+    ("phi", "growth", "now"),
+    [(1.0, 5.0, 1.0), (2.0, 1.0, 2.0), (2.0, 2.0, 3.0), (4.0, 2.5, 12.0), (4.0, 0.2, 4.0), (48.0, 5.0, 64.0)],
+)
+def test_phi_less_one_grows_with_control_and_does_not_shrink_with_it(phi, growth, now):
+    begun = Dispersion.following(known(phi), growth)
+    assert (begun.phi, LADDER[begun.history], begun.groups) == (now, now, 0)
+
+
+def test_a_stage_that_could_not_be_judged_leaves_the_next_one_judged_at_the_top_of_the_ladder():
+    assert Dispersion.following(known(math.inf), 2.0).phi == 64.0
+
+
+def test_too_few_groups_of_a_stage_are_no_history_for_the_next():
+    assert Dispersion.following(known(12.0, groups=99), 1.0) == Dispersion()
+
+
+def test_what_was_known_before_a_short_stage_is_known_after_it():
+    begun = Dispersion.following(known(12.0, groups=99, history=LADDER.index(2.0)), 2.0)
+    assert LADDER[begun.history] == 3.0
 
 
 def test_from_100_groups_on_phi_is_never_lowered():
@@ -227,7 +262,7 @@ def test_what_is_known_is_plain_numbers():
 
 
 def test_a_control_that_always_fails_says_nothing():
-    assert fed([(10, 10)] * 50).phi == 4.0
+    assert fed([(10, 10)] * 50).phi == 6.0
 
 
 @pytest.mark.parametrize("module", ["dispersion", "guardrails", "explain"])
@@ -248,13 +283,20 @@ control_ticks = st.lists(
 )
 
 
-@given(control_ticks, st.lists(st.integers(0, 300), max_size=3))
-def test_a_block_knows_what_ticks_one_after_the_other_show(ticks, cuts):
-    slow, seen = Dispersion(), []
+HISTORIES = st.none() | st.integers(0, len(LADDER) - 1)
+
+
+def beginning(history):
+    return Dispersion() if history is None else Dispersion(history=history, place=history)
+
+
+@given(control_ticks, st.lists(st.integers(0, 300), max_size=3), HISTORIES)
+def test_a_block_knows_what_ticks_one_after_the_other_show(ticks, cuts, history):
+    slow, seen = beginning(history), []
     for x, n in ticks:
         seen.append(slow.place)
         slow = slow.after(x, n)
-    fast, before, after = Dispersion(), [], []
+    fast, before, after = beginning(history), [], []
     edges = sorted({0, len(ticks), *(cut for cut in cuts if cut < len(ticks))})
     for begin, end in itertools.pairwise(edges):
         part = np.array(ticks[begin:end], np.int64)
@@ -370,16 +412,16 @@ def test_guards_signals_and_observers_of_requests_allow_for_it_and_those_of_user
 
 def test_the_assessment_says_the_phi_of_the_next_tick():
     ticks = [((1, 100), (1, 100))] * 130
-    assert guardrails.assess(RATE, TERMS, stepped(RATE, ticks[:50]), 49).dispersion == 4.0
+    assert guardrails.assess(RATE, TERMS, stepped(RATE, ticks[:50]), 49).dispersion == 6.0
     assert guardrails.assess(RATE, TERMS, stepped(RATE, ticks), 129).dispersion == 1.0
 
 
 def test_both_sides_allow_for_it():
     once = stepped(replace(RATE, role=Role.SIGNAL), [((3, 100), None)])
     for evidence, ratios in ((once.passing.log_f, PASS_RATIOS),):
-        grid = rate_grid(0.01, 4.0, ratios)
+        grid = rate_grid(0.01, 6.0, ratios)
         assert evidence == pytest.approx([3 * up + 97 * down for up, down in zip(grid.up, grid.down, strict=True)])
-    grid = rate_grid(0.01, 4.0, FAIL_RATIOS)
+    grid = rate_grid(0.01, 6.0, FAIL_RATIOS)
     assert once.fail.e == pytest.approx(
         [0.5 / 8 * math.exp(3 * up + 97 * down) for up, down in zip(grid.up, grid.down, strict=True)]
     )
@@ -415,8 +457,8 @@ def test_a_fail_is_not_forgotten_above_the_ladder():
     ("spec", "ticks", "said"),
     [
         (RATE, [((1, 100), (1, 100))] * 130, "approximate: phi = 1 from 129 groups"),
-        (RATE, [((1, 100), (1, 100))] * 30, "approximate: phi = 4 from 29 groups (at least 4 below 100)"),
-        (RATE, [((1, 100), None)] * 30, "approximate: phi = 4 assumed, without control to estimate it from"),
+        (RATE, [((1, 100), (1, 100))] * 30, "approximate: phi = 6 from 29 groups (at least 6 below 100)"),
+        (RATE, [((1, 100), None)] * 30, "approximate: phi = 6 assumed, without control to estimate it from"),
         (RATIO, [((1, 100), (1, 100))] * 130, "approximate: phi = 1 from 129 groups"),
         (RATE, [((0, 1000), (0, 1000)), ((0, 1000), (900, 1000))] * 60, "not judged: phi above 64 from 118 groups"),
         (ThresholdGuardrail(name="t", limit=0.1), [((1, 100), (1, 100))], ""),
@@ -427,6 +469,17 @@ def test_the_words_say_what_is_assumed(spec, ticks, said):
     state = stepped(spec, ticks)
     answer = guardrails.assess(spec, TERMS, state, len(ticks) - 1)
     assert explain(spec, TERMS, state, answer).approximation == said
+
+
+@pytest.mark.parametrize(("count", "groups"), [(30, 29), (130, 129)])
+def test_the_words_say_what_an_earlier_stage_showed(count, groups):
+    begun = Dispersion.following(known(2.0), 1.0)
+    state = replace(guardrails.start(RATE), dispersion=begun)
+    for tick in range(count):
+        state = guardrails.step(RATE, TERMS, state, tick, row(1, 100), row(1, 100, arm=1))
+    answer = guardrails.assess(RATE, TERMS, state, count - 1)
+    said = f"approximate: phi = 2 from {groups} groups and at least 2 from an earlier stage"
+    assert explain(RATE, TERMS, state, answer).approximation == said
 
 
 def test_above_the_ladder_the_words_say_what_to_do():

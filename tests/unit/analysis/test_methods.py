@@ -732,6 +732,11 @@ def test_the_rank_test_looks_every_hour_at_full_samples():
     assert alarm(rule, theirs, (100,) * 9, ours, (100,) * 9) == -1
 
 
+def test_the_rank_test_compares_rates_and_not_numbers():
+    rule = MannWhitney(sample_ticks=2, look_ticks=4, min_samples=2)
+    assert alarm(rule, (9, 18) * 4, (900,) * 8, (1, 2) * 4, (100,) * 8) == -1
+
+
 def test_a_sample_without_trials_is_refused():
     with pytest.raises(ValueError, match="without trials"):
         alarm(MannWhitney(sample_ticks=1, look_ticks=1, min_samples=1), (0,), (0,), (0,), (1,))

@@ -92,6 +92,17 @@ def test_block_and_scalar_agree_on_a_stage_with_shares(missing):
         )
 
 
+@pytest.mark.parametrize("stage", [STAGE, STAGE[::-1]], ids=["read last", "read first"])
+def test_the_tick_that_raises_the_alarm_is_no_comparison_wherever_the_plan_names_the_shares(stage):
+    own, other = arms(5, n=10, n_control=300, rate=0.5, ticks=1)
+    rows = (own.row(0, tick=0, flag_id=1, entry=1, arm=2), other.row(0, tick=0, flag_id=1, entry=1, arm=1))
+    start = tuple(map(guardrails.start, stage))
+    states = dict(zip(stage, guardrails.step_all(stage, (TERMS,) * 3, start, 0, *rows), strict=True))
+    assert states[SHARES].crossed_tick == 0
+    assert states[RATIO].fail.ticks == 0
+    assert states[RATE].fail.ticks == 1
+
+
 def test_block_and_scalar_agree_on_shares_alone():
     own, other = arms(4, n=43, n_control=50)
     start = guardrails.start(SHARES)

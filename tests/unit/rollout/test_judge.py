@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -120,7 +122,7 @@ def test_switching_the_flag_off_and_on_washes_no_evidence_away():
 
 def test_a_breach_stays_a_breach_when_the_stage_is_entered_again_however_clean_it_is_then():
     one_guard = plan(guardrails=((SPECS[0],),) * 3)
-    judge = judged((60, 0), judge=Judge(one_guard, interval_ms=HOUR_MS))
+    judge = judged((90, 0), judge=Judge(one_guard, interval_ms=HOUR_MS))
     clean = 10**6
     judge.see(RESTARTED, 1, row(1, requests=clean), row(1, requests=clean, arm=1))
     assert judge.observe(RESTARTED).verdict is Verdict.FAIL
@@ -135,13 +137,50 @@ def test_proof_units_and_watched_time_begin_anew_when_the_stage_is_entered_again
     assert [a.log_e_pass for a in judge.assessments()] == [a.log_e_pass for a in fresh.assessments()]
 
 
+def phis(judge):
+    return [answer.dispersion for answer in judge.assessments()]
+
+
+def test_what_control_has_shown_of_overdispersion_goes_on_to_the_next_stage_and_nothing_else_does():
+    calm = [(10, 10)] * 110
+    judge = judged(*calm)
+    assert phis(judge) == [1.0] * 3
+    judged((10, 10), judge=judge, state=PROMOTED, first=110)
+    fresh = judged((10, 10), state=PROMOTED, first=110)
+    assert (phis(judge), phis(fresh)) == ([1.0] * 3, [6.0] * 3)
+    assert [a.units for a in judge.assessments()] == [a.units for a in fresh.assessments()]
+
+
+def test_a_stage_with_twice_the_control_is_taken_to_be_as_much_wider():
+    wild = [(10, 0), (10, 20)] * 60
+    before = phis(judged(*wild))
+    judge = judged(*wild)
+    judged((10, 10), judge=judge, state=PROMOTED, first=120)
+    assert before == [16.0] * 3
+    assert phis(judge) == [32.0] * 3  # 5 to 10 % of the users: phi - 1 is twice as large
+
+
+def test_a_judge_that_remembers_knows_it_too():
+    judge = judged(*[(10, 10)] * 110)
+    again = Judge.remembering(PLAN, judge.memory(), interval_ms=HOUR_MS)
+    assert phis(judged((10, 10), judge=again, state=PROMOTED, first=110)) == [1.0] * 3
+
+
+def test_a_guardrail_that_counts_users_knows_nothing_of_it():
+    users = plan(guardrails=((RateGuardrail(name="error_rate", limit=0.01),),) * 3)
+    judge = Judge(users, interval_ms=HOUR_MS)
+    for tick in range(3):
+        judge.see(PROMOTED if tick else STATE, tick, None, None)
+    assert judge.memory().states[0] == replace(guardrails.start(users.guardrails[0][0]), last_tick=2)
+
+
 TICKS = st.lists(
     st.none() | st.tuples(st.sampled_from([0, 0, 1, 3, 20]), st.sampled_from([0, 1, 3, 20])), min_size=1, max_size=30
 )
 
 
-@given(TICKS)
-def test_the_live_judge_sees_what_the_rehearsal_s_sees(rows):
+@given(TICKS, st.integers(1, 40))
+def test_the_live_judge_sees_what_the_rehearsal_s_sees(rows, promoted):
     class Recorded:
         counts_exposures = False
         onset_tick = None
@@ -160,10 +199,14 @@ def test_the_live_judge_sees_what_the_rehearsal_s_sees(rows):
     rehearsal = BlockObserver(PLAN, Recorded(), tick_ms=HOUR_MS, ticks=len(rows))
     rehearsal.begin(STATE)
     live = Judge(PLAN, interval_ms=HOUR_MS)
+    state = STATE
     for tick, pair in enumerate(rows):
-        judged(pair, judge=live, first=tick)
+        if tick == promoted:
+            state = PROMOTED
+            rehearsal.begin(state)
+        judged(pair, judge=live, first=tick, state=state)
         rehearsal.close(tick)
-        assert live.observe(STATE) == rehearsal.observe(STATE)
+        assert live.observe(state) == rehearsal.observe(state)
 
 
 @given(TICKS)
