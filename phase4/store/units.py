@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from phase4.errors import StoreUnavailable
+from phase4.store import tick_users
 from phase4.store.intake import Rows
 
 NAME = os.path.join("collector", "units.duckdb")
@@ -38,16 +39,10 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS unit(flag USMALLINT, entry USMALLINT, arm UTINYINT, unit UBIGINT, bits UTINYINT,"
     " tick INTEGER)"
 )
-# u: the tick's users; e, b, i: ordinals of a user's first error, bad and invalid outcome of the tick
 _USERS = """
 CREATE OR REPLACE TEMP TABLE u AS
-SELECT flag, entry, arm, unit, max(co) AS n, max(cv) AS nv, min(co) FILTER (outcome IN (3, 4)) AS e,
-  count(*) FILTER (outcome IN (3, 4)) AS ne,
-  min(co) FILTER (outcome >= 3) AS b, min(cv) FILTER (outcome = 5) AS i,
-  arg_min(latency_ms, co) FILTER (outcome >= 2) AS first_ms
-FROM (SELECT flag, entry, arm, unit, outcome, latency_ms, count(*) FILTER (outcome >= 2) OVER w AS co,
-             count(*) FILTER (outcome IN (2, 5)) OVER w AS cv FROM tick_rows
-      WINDOW w AS (PARTITION BY flag, entry, arm, unit ORDER BY t_ms, source, seq)) GROUP BY ALL
+SELECT flag, entry, arm, unit, n, nv, ne, nullif(e, 0) AS e, nullif(b, 0) AS b, nullif(i, 0) AS i, first_ms, "both"
+FROM tick_users
 """
 _KNOWN = """
 CREATE OR REPLACE TEMP TABLE k AS
@@ -55,8 +50,9 @@ SELECT flag, entry, unit, arm, bit_or(bits) AS bits FROM unit SEMI JOIN u USING 
 """
 _CROSSED = """
 CREATE OR REPLACE TEMP TABLE x AS
-SELECT flag, entry, unit FROM (SELECT flag, entry, unit, arm FROM k UNION SELECT flag, entry, unit, arm FROM u)
-GROUP BY ALL HAVING count(*) > 1
+SELECT flag, entry, unit FROM u WHERE "both"
+UNION SELECT flag, entry, unit FROM k GROUP BY ALL HAVING count(*) > 1
+UNION SELECT u.flag, u.entry, u.unit FROM u JOIN k USING (flag, entry, unit) WHERE u.arm <> k.arm
 """
 _VIEW = """
 CREATE OR REPLACE TEMP TABLE v AS
@@ -149,7 +145,7 @@ class Units:
             For each (flag, entry, arm) with rows the user columns of its observation.
         """
         run = self._connection.execute
-        self._connection.register("tick_rows", _columns(rows))
+        self._connection.register("tick_users", tick_users.of(rows))
         run("BEGIN")
         try:
             for statement in (_USERS, _KNOWN, _CROSSED, _VIEW):
@@ -161,7 +157,7 @@ class Units:
             run("ROLLBACK")
             raise
         finally:
-            self._connection.unregister("tick_rows")
+            self._connection.unregister("tick_users")
         found = run(_COUNT).fetchall()
         return {(row[0], row[1], row[2]): dict(zip(COUNTS, map(int, row[3:]), strict=True)) for row in found}
 
@@ -202,8 +198,3 @@ def _for_the_owner() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-def _columns(rows: Rows) -> dict[str, Any]:
-    names = ("flag", "entry", "arm", "unit", "outcome", "latency_ms", "t_ms", "source", "seq")
-    return {name: rows[name].copy() for name in names}
