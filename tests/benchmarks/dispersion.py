@@ -5,7 +5,8 @@ mean, and phi = 1 is the binomial. "Late" is a jump at a moment uniform in the f
 for the rate against 1 %, and to three times control's rate for the ratio, whose arms share 0.5 %. Shares and medians
 are those of the rollouts without an alarm before the jump.
 
-The design's cells know phi. The last part does not: a guardrail estimates it from control, as a rollout does.
+The design's cells know phi. The last part does not: a guardrail estimates it from control, as a rollout does, in its
+first stage or in a later one, which knows what the stage before has shown.
 
 `python -m tests.benchmarks.dispersion [replicates]` prints all; 1,000 replicates take about three and a half minutes.
 """
@@ -16,13 +17,14 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from phase4.analysis import block, dispersion, guardrails, paths
+from phase4.analysis import block, dispersion, dispersion_block, guardrails, paths
 from phase4.analysis.columns import ArmColumns
+from phase4.analysis.dispersion import Dispersion
 from phase4.analysis.eprocess import FAIL_RATIOS
 from phase4.analysis.specs import RateGuardrail, RatioGuardrail, Terms
 from phase4.analysis.verdict import Unit
@@ -219,13 +221,21 @@ RATIO = RatioGuardrail(name="ratio", unit=Unit.REQUEST)
 TERMS = Terms(alpha=ALPHA, beta=0.05, horizon_ticks=TICKS)
 
 
-def judged(spec: RateGuardrail | RatioGuardrail, own: Ints, control: Ints, n: int) -> tuple[Ints, Ints, Floats]:
-    """Return first alarms, first proofs and the last phi of each rollout, (rollouts,), from whole guardrails."""
+def judged(
+    spec: RateGuardrail | RatioGuardrail, own: Ints, control: Ints, n: int, before: Ints | None = None
+) -> tuple[Ints, Ints, Floats]:
+    """Return first alarms, first proofs and the last phi of each rollout, (rollouts,), from whole guardrails.
+
+    `before` is control's events in the stage before, (ticks, rollouts), of as many trials.
+    """
     trials = np.full(TICKS, n, np.int64)
     alarms, proofs, phis = [], [], []
-    for x, y in zip(own.T, control.T, strict=True):
+    for place, (x, y) in enumerate(zip(own.T, control.T, strict=True)):
         arms = ArmColumns.of_requests(x, trials), ArmColumns.of_requests(y, trials)
         state, proof = guardrails.start(spec), TICKS
+        if before is not None:
+            shown = dispersion_block.run(Dispersion(), before[:, place], trials)[1]
+            state = replace(state, dispersion=Dispersion.following(shown, 1.0))
         for begin in range(0, TICKS, BLOCK):
             end = min(begin + BLOCK, TICKS)
             made = block.run(spec, TERMS, state, begin, *(arm.slice(begin, end) for arm in arms))
@@ -244,11 +254,15 @@ def estimated_false_alarms(n: int, phi: float, replicates: int) -> Iterator[Cell
     """Yield how often a guardrail that estimates phi fails a service at its limit, and equal arms."""
     generator = np.random.default_rng([SEED, 7, n, int(phi)])
     at_limit = draw(generator, n, np.full((TICKS, 1), LIMIT), phi, replicates)
-    own, control = (draw(generator, n, calm(), phi, replicates) for _ in range(2))
+    own, control, before = (draw(generator, n, calm(), phi, replicates) for _ in range(3))
     for spec, x in ((RATE, at_limit), (RATIO, own)):
         alarms, _, phis = judged(spec, x, control, n)
         name = f"phi from control, {spec.name}, n = {n}, true phi = {phi:g}"
         yield Cell(what=f"{name}: false alarms", seen=share(alarms), table=None, runs=replicates, at_most=ALPHA)
+        later = share(judged(spec, x, control, n, before)[0])
+        yield Cell(
+            what=f"{name}: false alarms of a later stage", seen=later, table=None, runs=replicates, at_most=ALPHA
+        )
         below = float((phis[alarms == TICKS] < phi).mean()) if (alarms == TICKS).any() else 0.0
         yield Cell(what=f"{name}: phi too small at the end", seen=below, table=None, runs=replicates)
 
@@ -256,7 +270,7 @@ def estimated_false_alarms(n: int, phi: float, replicates: int) -> Iterator[Cell
 def price_cells(n: int, replicates: int) -> Iterator[Cell]:
     """Yield what allowing for overdispersion costs where there is none: requests of binomial counts until an answer."""
     generator = np.random.default_rng([SEED, 8, n])
-    control = draw(generator, n, calm(), 1.0, replicates)
+    control, before = (draw(generator, n, calm(), 1.0, replicates) for _ in range(2))
     trials = np.full((TICKS, 1), n)
     for name, spec, factor in (("0.5 to 1.5 % against 1 %", RATE, 3.0), ("x3 against control", RATIO, 3.0)):
         for late in (False, True):
@@ -270,20 +284,19 @@ def price_cells(n: int, replicates: int) -> Iterator[Cell]:
             for how, alarms in (
                 ("as independent", first_alarms(plain)),
                 ("phi from control", judged(spec, own, control, n)[0]),
+                ("phi from the stage before too", judged(spec, own, control, n, before)[0]),
             ):
                 delay, runs = median_delay(alarms, jump, n)
                 what = f"independent requests, n = {n}, {name}, {moment}: requests, {how}"
                 yield Cell(what=what, seen=delay, table=None, runs=runs, tick=n)
     healthy = draw(generator, n, calm(), 1.0, replicates)
-    proofs = judged(RATE, healthy, control, n)[1]
-    delay, runs = median_delay(proofs, np.zeros(replicates, np.int64), n)
-    yield Cell(
-        what=f"independent requests, n = {n}, 0.5 % proved below 1 %: requests, phi from control",
-        seen=delay,
-        table=None,
-        runs=runs,
-        tick=n,
-    )
+    for how, proofs in (
+        ("phi from control", judged(RATE, healthy, control, n)[1]),
+        ("phi from the stage before too", judged(RATE, healthy, control, n, before)[1]),
+    ):
+        delay, runs = median_delay(proofs, np.zeros(replicates, np.int64), n)
+        what = f"independent requests, n = {n}, 0.5 % proved below 1 %: requests, {how}"
+        yield Cell(what=what, seen=delay, table=None, runs=runs, tick=n)
 
 
 # ------------------------------------------------------------------------------------------- the page

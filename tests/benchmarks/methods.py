@@ -391,7 +391,7 @@ class Traffic(NamedTuple):
 
 
 def two_arm_alarms(chosen: Sequence[TwoArms], traffic: Traffic, replicates: int) -> list[list[Ints]]:
-    """Return for each method its alarms when nothing differs, in a shared outage, with x3 at once and late; the jumps."""
+    """Return for each method its alarms if nothing differs, in a shared outage, with x3 at once and late; the jumps."""
     n, control, calm = traffic
     parts: list[list[list[Ints]]] = [[[] for _ in range(5)] for _ in chosen]
     t = np.arange(TICKS)[:, None]

@@ -40,7 +40,7 @@ def judged(spec, ticks, terms=TERMS, now=None):
 
 
 def test_proof_of_a_breach_is_fail():
-    answer = judged(RATE, [(row(30, 100), None)])
+    answer = judged(RATE, [(row(60, 100), None)])
     assert (answer.verdict, answer.reason) == (Verdict.FAIL, Reason.EVIDENCE)
     assert answer.first_crossed_tick == 0
     assert answer.log_e_fail >= math.log(100)
@@ -120,13 +120,13 @@ def test_enough_units_without_proof_is_collecting():
 
 
 def test_proof_of_a_low_rate_is_pass():
-    answer = judged(RATE, [(row(0, 1003), None)])
+    answer = judged(RATE, [(row(0, 1332), None)])
     assert (answer.verdict, answer.reason) == (Verdict.PASS, Reason.EVIDENCE)
-    assert judged(RATE, [(row(0, 1002), None)]).reason is Reason.COLLECTING
+    assert judged(RATE, [(row(0, 1331), None)]).reason is Reason.COLLECTING
 
 
 def test_a_service_that_turned_bad_loses_its_pass():
-    good = [(row(0, 1100), None)]
+    good = [(row(0, 1400), None)]
     assert judged(RATE, good).verdict is Verdict.PASS
     assert judged(RATE, [*good, (row(9, 500), None)]).verdict is not Verdict.PASS
 
@@ -140,13 +140,13 @@ def test_without_prove_the_absence_of_an_alarm_passes():
 def test_a_ratio_with_prove_asks_for_proof():
     spec = replace(RATIO, prove=True)
     few = [(row(0, 500), row(1, 500, arm=1))]
-    many = [(row(20, 20_000), row(60, 20_000, arm=1))]
+    many = [(row(30, 20_000), row(90, 20_000, arm=1))]
     assert judged(spec, few).reason is Reason.COLLECTING
     assert judged(spec, many).verdict is Verdict.PASS
 
 
 def test_a_guard_stays_failed_and_its_evidence_stands_where_it_failed():
-    ticks = [(row(30, 100), None)] + [(row(0, 100_000), None)] * 3
+    ticks = [(row(60, 100), None)] + [(row(0, 100_000), None)] * 3
     first, later = judged(RATE, ticks[:1]), judged(RATE, ticks)
     assert later.verdict is Verdict.FAIL
     assert later.log_e_fail == first.log_e_fail
@@ -155,8 +155,8 @@ def test_a_guard_stays_failed_and_its_evidence_stands_where_it_failed():
 
 def test_a_signal_recovers():
     spec = replace(RATE, role=Role.SIGNAL)
-    assert judged(spec, [(row(30, 100), None)]).verdict is Verdict.FAIL
-    answer = judged(spec, [(row(30, 100), None)] + [(row(0, 100_000), None)] * 3)
+    assert judged(spec, [(row(60, 100), None)]).verdict is Verdict.FAIL
+    answer = judged(spec, [(row(60, 100), None)] + [(row(0, 100_000), None)] * 3)
     assert answer.verdict is Verdict.PASS
     assert answer.first_crossed_tick == 0
     assert answer.p_value <= 0.01
@@ -188,11 +188,11 @@ def test_control_above_the_limit_freezes_the_fail_side_only():
 
 def test_without_protection_a_storm_counts_against_treatment():
     spec = replace(RATE, ambient=False)
-    assert judged(spec, [(row(40, 100), row(40, 100, arm=1))]).verdict is Verdict.FAIL
+    assert judged(spec, [(row(60, 100), row(60, 100, arm=1))]).verdict is Verdict.FAIL
 
 
 def test_a_fail_is_not_forgotten_in_a_storm():
-    ticks = [(row(30, 100), row(0, 100, arm=1)), (row(40, 100), row(40, 100, arm=1))]
+    ticks = [(row(60, 100), row(0, 100, arm=1)), (row(40, 100), row(40, 100, arm=1))]
     assert judged(RATE, ticks).verdict is Verdict.FAIL
 
 
