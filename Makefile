@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE ?=
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install run test unit integration browser notebooks lint types imports bench mutants soak lock lab demo dashboard clean
+.PHONY: help install run test unit integration crash shipped browser notebooks lint types imports bench mutants soak lock lab demo dashboard clean
 
 help: ## Show this list
 	@grep -E '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,8 +40,14 @@ test: $(STAMP) lint types imports unit integration browser notebooks ## Run ever
 unit: $(STAMP) ## Unit, property and docs tests, with the doctests
 	$(BIN)/python -m pytest -q tests/unit tests/properties tests/docs phase4
 
-integration: $(STAMP) ## Whole-program and contract tests, in processes of their own
-	$(BIN)/python -m pytest -q tests/integration tests/contract
+integration: $(STAMP) ## Whole-program, crash and contract tests and all that ships, in two processes at once
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line crash shipped
+
+crash: $(STAMP)
+	$(BIN)/python -m pytest -q tests/integration
+
+shipped: $(STAMP)
+	$(BIN)/python -m pytest -q tests/contract tests/shipped
 
 browser: $(STAMP) ## The dashboard in a real browser (skipped, with the reason, where there is none)
 	$(BIN)/python -m pytest -q tests/browser
