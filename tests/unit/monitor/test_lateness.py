@@ -15,7 +15,7 @@ from phase4.monitor.rounds import HORIZON_MS
 from phase4.rollout.events import DataCorrected
 from phase4.rollout.plan import parse_plan
 from phase4.rollout.state import Phase
-from phase4.store import answers, plans, rollouts, ticks
+from phase4.store import answers, care, plans, rollouts, ticks
 from phase4.store.intake import ROWS
 from phase4.store.plans import Ordered
 from tests.data.homes.make import CHECKOUT, SEARCH, add_plan, create, new_request_id
@@ -152,6 +152,17 @@ def test_a_plan_that_has_ended_is_told_too_and_stays_ended(live):
     live.round()
     assert counts(live) == [(1, 1, 0, 0, 0, 0)]
     assert rollouts.state_of(live.store, PLAN_ID).phase is Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["live", "ended"])
+def test_a_home_with_a_correction_is_in_order(live, is_over):
+    entry = live.store.flag(CHECKOUT).entry
+    if is_over:
+        plans.roll_back(live.store, Ordered(PLAN_ID, "ana", new_request_id()), "enough")
+    late(live, "error", entry=entry)
+    live.round()
+    assert len(corrections(live)) == 1
+    assert care.findings(live.store) == []
 
 
 def test_of_a_flag_without_a_plan_there_is_no_journal_to_tell_it_in(live):
