@@ -153,7 +153,7 @@ def history(args: Any, console: Console, store: ControlStore) -> int:
     rows = store.history(flag_id)
     data = []
     for seq, at_ms, plan_id, kind, body, request_id in rows:
-        event = json.loads(body)
+        event = _kept(body)
         console.line(f"{seq:>4}  {clock.iso(at_ms)}  {plan_id:<28} {kind:<18} {_why(event)}")
         named = {"seq": seq, "at_ms": at_ms, "at_iso": clock.iso(at_ms), "plan": plan_id, "kind": kind}
         data.append({**named, "event": event, "request_id": request_id})
@@ -163,7 +163,18 @@ def history(args: Any, console: Console, store: ControlStore) -> int:
     return 0
 
 
+def _kept(body: str) -> dict[str, Any]:
+    """Return an event as it is kept, `unreadable` where that is none: what can be read is printed all the same."""
+    try:
+        event = json.loads(body)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"unreadable": body}
+
+
 def _why(event: dict[str, Any]) -> str:
+    if "unreadable" in event:
+        return "cannot be read: phase4 store check"
     if event.get("kind") == DataCorrected.kind:
         known = events.from_json(event)
         assert isinstance(known, DataCorrected)

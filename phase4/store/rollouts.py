@@ -6,11 +6,12 @@ of one event, so that a crash leaves all of them or none.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from phase4.errors import JournalConflict
+from phase4.errors import JournalConflict, StoreDamaged
 from phase4.rollout import document, events
 from phase4.rollout.events import (
     ApprovalRequested,
@@ -29,24 +30,51 @@ from phase4.store.control import Change, ControlStore, FlagRow, PlanRow, canonic
 
 
 def plan_of(row: PlanRow) -> RolloutPlan:
-    """Return the plan that a row keeps."""
-    return document.from_json(json.loads(row.body))
+    """Return the plan that a row keeps.
+
+    Raises:
+        StoreDamaged: what is kept is no plan.
+    """
+    with _told(f"plan {row.plan_id}"):
+        return document.from_json(json.loads(row.body))
 
 
 def events_of(store: ControlStore, plan_id: str) -> tuple[Event, ...]:
-    """Return the events of a plan, oldest first."""
-    return tuple(events.from_json(json.loads(body)) for _, body in store.journal(plan_id))
+    """Return the events of a plan, oldest first.
+
+    Raises:
+        StoreDamaged: what is kept is no event.
+    """
+    return tuple(event for _, event in numbered_events(store, plan_id))
 
 
 def numbered_events(store: ControlStore, plan_id: str) -> list[tuple[int, Event]]:
-    """Return the events of a plan with their numbers among all plans' events, oldest first."""
-    rows = store.rows("SELECT seq, body FROM journal WHERE plan_id = ? ORDER BY plan_seq", plan_id)
-    return [(seq, events.from_json(json.loads(body))) for seq, body in rows]
+    """Return the events of a plan with their numbers among all plans' events, oldest first.
+
+    Raises:
+        StoreDamaged: what is kept is no event.
+    """
+    with _told(f"the journal of {plan_id}"):
+        rows = store.rows("SELECT seq, body FROM journal WHERE plan_id = ? ORDER BY plan_seq", plan_id)
+        return [(seq, events.from_json(json.loads(body))) for seq, body in rows]
 
 
 def state_of(store: ControlStore, plan_id: str) -> RolloutState:
-    """Return where a plan is: the fold of its events."""
+    """Return where a plan is: the fold of its events.
+
+    Raises:
+        StoreDamaged: what is kept is no event.
+    """
     return replay(events_of(store, plan_id))
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say of stored text that cannot be read whose it is, and what finds out more."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise StoreDamaged(f"{what} cannot be read: {error}", hint="phase4 store check") from error
 
 
 def plan_of_entry(store: ControlStore, flag_id: int, entry: int) -> PlanRow | None:

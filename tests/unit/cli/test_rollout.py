@@ -331,6 +331,43 @@ def test_what_came_too_late_stands_in_the_status_and_in_the_history(running):
     assert f"data_corrected     {says}" in running.done("rollout history").out
 
 
+@pytest.mark.parametrize("body", ["{", "[]", '{"schema": 1, "kind": "vanished", "at_ms": 1}', '{"schema": 9}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"rollout status {PLAN}",
+        "rollout status",
+        "rollout history",
+        f"rollout pause {PLAN}",
+        "status",
+        "monitor metrics",
+        "monitor report",
+    ],
+)
+def test_a_journal_that_cannot_be_read_is_told_with_what_finds_out_more(running, body, line):
+    store = running.store()
+    change = {"body": body}
+    store.execute(
+        "damage", change, lambda c: c.write("UPDATE journal SET body = ?", body) or {}, actor="t", request_id="d"
+    )
+    store.close()
+    answer = running(f"{line} --json")
+    if answer.status == 0:
+        assert line == "rollout history"  # it prints what is kept
+        assert len(answer.data["events"]) == 1
+    else:
+        assert (answer.status, answer.error["code"]) == (6, "STORE_DAMAGED")
+        assert PLAN in answer.error["message"]
+        assert answer.error["hint"] == "phase4 store check"
+
+
+def test_the_history_says_of_an_event_that_cannot_be_read_that_it_cannot(running):
+    store = running.store()
+    store.execute("damage", {}, lambda c: c.write("UPDATE journal SET body = '{'") or {}, actor="t", request_id="d")
+    store.close()
+    assert "stage_entered      cannot be read: phase4 store check" in running.done("rollout history").out
+
+
 def test_the_status_in_json_has_known_keys(running):
     running.clock.advance(HOUR_MS)
     (row,) = running.done("rollout status --json").data["plans"]
