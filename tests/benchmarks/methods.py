@@ -23,10 +23,11 @@ import numpy.typing as npt
 from phase4.analysis import eprocess
 from phase4.analysis.compared import methods
 from phase4.analysis.compared.alarms import Counts as Given
-from phase4.analysis.compared.alarms import OneArm, TwoArms
+from phase4.analysis.compared.alarms import OneArm, TwoArms, first_alarms
 from phase4.analysis.compared.cusum import Cusum
 from phase4.analysis.compared.mann_whitney import MannWhitney
 from phase4.analysis.compared.mixtures import ConditionalMixture, GridMixture, Restarts, Schedule
+from phase4.analysis.paths import paths_ratio
 from tests.benchmarks.timing import Figure
 
 Ints = npt.NDArray[np.int64]
@@ -324,6 +325,20 @@ class IgnoringControl:
         return self.inner.alarms(events, trials)
 
 
+class UnknownLength:
+    """The judge's ratio in a stage whose length is not known, as where nobody plans one."""
+
+    name = "conditional mixture, restarts every tick, length unknown"
+    label = "PFA"
+
+    def alarms(self, events: Given, trials: Given, events_control: Given, trials_control: Given) -> Ints:
+        """Return the alarms of the ratio."""
+        n, m = (np.broadcast_to(each, events.shape).astype(np.int64) for each in (trials, trials_control))
+        x, y = events.astype(np.int64), events_control.astype(np.int64)
+        log_e = paths_ratio(x, n, y, m, max_ratio=1.0, horizon_ticks=None)
+        return first_alarms(log_e >= -math.log(ALPHA))
+
+
 def table_b(replicates: int) -> list[Row]:
     """Return the rows of treatment against control: 10 : 90 at n = 100, then more traffic and equal arms."""
     known = methods.two_arms(share=0.1, alpha=ALPHA, horizon_ticks=TICKS, looks=LOOKS)
@@ -346,7 +361,8 @@ def table_b(replicates: int) -> list[Row]:
     for n in (10, 1000):
         made += _rows_b("B 10:90, swing", [(tens, EVERY_TEN_MINUTES[n])], Traffic(n, 9, swing()), replicates, 600)
     for n in (10, 100, 1000):
-        made += _rows_b("B 1:1, flat", [(judge, EQUAL_ARMS[n])], Traffic(n, 1, flat()), replicates, 400)
+        even: list[tuple[TwoArms, Sequence[float | None]]] = [(judge, EQUAL_ARMS[n]), (UnknownLength(), (None,) * 6)]
+        made += _rows_b("B 1:1, flat", even, Traffic(n, 1, flat()), replicates, 400)
     return made
 
 
