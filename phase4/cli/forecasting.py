@@ -129,7 +129,10 @@ def _guards(found: Forecast, stage: StageForecast, width: int) -> list[str]:
 def _bursts(guards: Sequence[GuardForecast], width: int) -> list[str]:
     """Return for which guardrails the figures are too small: those whose requests may come in bursts."""
     names = [guard.spec.name for guard in guards if is_tilted(guard.spec)]
-    text = "as if requests failed independently; with what is allowed for bursts they take 2 to 6 times as many"
+    text = (
+        "as if requests failed independently; with what is allowed for bursts they take 3 to 7 times as many in the"
+        " first stage, and 2 to 3 times later, when control has shown how much it takes"
+    )
     return _wrapped(f"{', '.join(names)}: {text}", width, first="  ") if names else []
 
 

@@ -1,5 +1,6 @@
 """One guardrail: every row of the verdict table, latching, staleness, ambient faults, and what feeds which side."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -45,6 +46,15 @@ def test_proof_of_a_breach_is_fail():
     assert answer.first_crossed_tick == 0
     assert answer.log_e_fail >= math.log(100)
     assert answer.p_value <= 0.01
+
+
+KINDS = ("ok", "error", "timeout", "invalid")
+
+
+@pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), *itertools.combinations(KINDS, 2)], ids=" and ".join)
+def test_an_outcome_of_any_kind_is_data(kinds):
+    seen = Observation(tick=0, flag_id=1, entry=1, arm=2, **dict.fromkeys(KINDS, 0) | dict.fromkeys(kinds, 3))
+    assert counting.has_requests(seen)
 
 
 def test_evidence_exactly_at_the_bound_is_fail():
