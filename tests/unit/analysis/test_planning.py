@@ -314,3 +314,12 @@ def test_a_quantile_is_the_fewest_events_that_are_not_exceeded(trials, rate, pro
 
 def test_certain_rates_leave_nothing_to_chance():
     assert [binomial.cdf(2, 3, rate) for rate in (0.0, 1.0)] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.003, 0.4, 0.97])
+@pytest.mark.parametrize("trials", [0, 1, 2, 700])
+def test_what_is_likely_is_the_binomial_law_but_for_what_is_negligible(trials, rate):
+    found = dict(binomial.likely(trials, rate))
+    assert math.fsum(found.values()) == pytest.approx(1.0, abs=1e-11)
+    for events, probability in found.items():
+        assert probability == pytest.approx(stats.binom(trials, rate).pmf(events), rel=1e-9, abs=1e-300)
