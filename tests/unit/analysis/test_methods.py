@@ -737,6 +737,11 @@ def test_the_rank_test_compares_rates_and_not_numbers():
     assert alarm(rule, (9, 18) * 4, (900,) * 8, (1, 2) * 4, (100,) * 8) == -1
 
 
+@pytest.mark.parametrize(("least", "said"), [(1, "raw rule, per tick"), (2, "raw rule, per tick, >= 2 units")])
+def test_a_raw_rule_says_from_how_many_units_on_it_looks(least, said):
+    assert RawRule(limit=LIMIT, window=1, min_units=least).name == said
+
+
 def test_a_sample_without_trials_is_refused():
     with pytest.raises(ValueError, match="without trials"):
         alarm(MannWhitney(sample_ticks=1, look_ticks=1, min_samples=1), (0,), (0,), (0,), (1,))
