@@ -732,6 +732,15 @@ def test_the_rank_test_looks_every_hour_at_full_samples():
     assert alarm(rule, theirs, (100,) * 9, ours, (100,) * 9) == -1
 
 
+@pytest.mark.parametrize(("events", "at"), [(37, -1), (38, 0)])
+def test_the_z_test_knows_the_spread_of_a_large_rate(events, at):
+    assert alarm(PeekingZTest(limit=0.3), (events,), (100,)) == at  # 30 + 1.645 * sqrt(100 * 0.3 * 0.7) = 37.5
+
+
+def test_one_unit_of_control_is_a_rate():
+    assert alarm(RawImpact(tolerance=0.0, min_units=0), (9,), (10,), (0,), (1,)) == 0
+
+
 def test_the_rank_test_compares_rates_and_not_numbers():
     rule = MannWhitney(sample_ticks=2, look_ticks=4, min_samples=2)
     assert alarm(rule, (9, 18) * 4, (900,) * 8, (1, 2) * 4, (100,) * 8) == -1

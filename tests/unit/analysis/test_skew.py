@@ -103,6 +103,15 @@ def test_the_tick_that_raises_the_alarm_is_no_comparison_wherever_the_plan_names
     assert states[RATE].fail.ticks == 1
 
 
+def test_shares_that_were_off_once_stay_an_alarm_in_blocks_too_when_the_counts_are_even_again():
+    state = guardrails.start(SHARES)
+    for number, (n, n_control) in enumerate([(10, 300), (300, 10), (900, 900)]):
+        later = block.run(SHARES, TERMS, state, 5 * number, *arms(number, n=n, n_control=n_control, ticks=5))
+        state = later.state
+    assert sample_ratio.log_e((state.units, state.units_control), (0.5, 0.5)) < 0.0
+    assert {block.VERDICTS[code] for code in later.verdicts} == {Verdict.FAIL}
+
+
 def test_block_and_scalar_agree_on_shares_alone():
     own, other = arms(4, n=43, n_control=50)
     start = guardrails.start(SHARES)
