@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE ?=
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install run test unit integration crash shipped browser notebooks lint types imports bench mutants soak lock lab demo dashboard clean
+.PHONY: help install run test unit unit-judge unit-product integration crash shipped browser notebooks lint types imports bench mutants soak lock lab demo dashboard clean
 
 help: ## Show this list
 	@grep -E '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,8 +37,16 @@ run: $(STAMP) ## Rehearse a rollout on recorded traffic and print what the plan 
 test: $(STAMP) lint types imports unit integration browser notebooks ## Run every check CI runs
 	@echo "make test: all checks passed"
 
-unit: $(STAMP) ## Unit, property and docs tests, with the doctests
-	$(BIN)/python -m pytest -q tests/unit tests/properties tests/docs phase4
+unit: $(STAMP) ## Unit, property and docs tests, with the doctests, in two processes at once
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line unit-judge unit-product
+
+JUDGE := tests/unit/analysis tests/unit/rollout tests/unit/sim
+
+unit-judge: $(STAMP)
+	$(BIN)/python -m pytest -q $(JUDGE) tests/properties phase4
+
+unit-product: $(STAMP)
+	$(BIN)/python -m pytest -q tests/unit tests/docs $(addprefix --ignore=,$(JUDGE))
 
 integration: $(STAMP) ## Whole-program, crash and contract tests and all that ships, in two processes at once
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line crash shipped
