@@ -66,7 +66,7 @@ def measured(n: int, rounds: int) -> tuple[list[float], list[float], float]:
 def figures(rounds: int = ROUNDS) -> list[Figure]:
     """Return the figures of this page."""
     lines = []
-    for n in (10, 100):
+    for n in (10, 100, 1000):
         drawn, both, share = measured(n, rounds)
         ratios = [b / d for d, b in zip(drawn, both, strict=True)]
         ratio = statistics.median(ratios)
