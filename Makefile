@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 3001
+# make before 4.0 cannot keep the lines of two processes apart, and runs them all the same
+BY_LINE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
 export PYTHONDONTWRITEBYTECODE ?=
 # numpy's own threads fight with the sweep's processes for the same cores
 export OPENBLAS_NUM_THREADS ?= 1
@@ -38,7 +40,7 @@ test: $(STAMP) lint types imports unit integration browser notebooks ## Run ever
 	@echo "make test: all checks passed"
 
 unit: $(STAMP) ## Unit, property and docs tests, with the doctests, in two processes at once
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line unit-judge unit-product
+	@$(MAKE) --no-print-directory --jobs 2 $(BY_LINE) unit-judge unit-product
 
 JUDGE := tests/unit/analysis tests/unit/rollout tests/unit/sim
 
@@ -49,7 +51,7 @@ unit-product: $(STAMP)
 	$(BIN)/python -m pytest -q tests/unit tests/docs $(addprefix --ignore=,$(JUDGE))
 
 integration: $(STAMP) ## Whole-program, crash and contract tests and all that ships, in two processes at once
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line crash shipped
+	@$(MAKE) --no-print-directory --jobs 2 $(BY_LINE) crash shipped
 
 crash: $(STAMP)
 	$(BIN)/python -m pytest -q tests/integration

@@ -139,13 +139,14 @@ def _watching(status: Status) -> str:
 
 def _rollout(store: ControlStore, plan: PlanRow, flag: FlagRow, now_ms: int) -> Rollout:
     from phase4.rollout.events import DataCorrected
+    from phase4.rollout.state import replay
     from phase4.store import rollouts
 
-    state = rollouts.state_of(store, plan.plan_id)
+    happened = rollouts.events_of(store, plan.plan_id)
+    state = replay(happened)
     stages = len(json.loads(plan.body)["stages"])
-    events = [json.loads(body) for _, body in store.journal(plan.plan_id)]
-    last: dict[str, Any] = next((event for event in reversed(events) if event["kind"] != DataCorrected.kind), {})
-    reason = last.get("note") or last.get("reason")
+    last = next((event for event in reversed(happened) if not isinstance(event, DataCorrected)), None)
+    reason = getattr(last, "note", None) or getattr(last, "reason", None)
     watching = _verdicts(store, plan, state, now_ms) if state.ended_ms is None else ""
     return Rollout(plan, flag.flag_key, str(state.phase), state.stage, stages, state.percentage, reason, watching)
 

@@ -7,13 +7,13 @@ journal takes one correction an hour at most: a source whose clock is wrong must
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from phase4.durations import HOUR_MS
 from phase4.flags.bucketing import Arm
-from phase4.rollout.corrections import COUNTS
+from phase4.rollout import corrections
 from phase4.rollout.events import DataCorrected
 from phase4.store import rollouts
 from phase4.store.control import ControlStore, PlanRow
@@ -56,7 +56,7 @@ def counted(rows: Rows) -> Pending:
 
 def together(one: Pending, other: Pending) -> Pending:
     """Return the counts of both."""
-    return {key: _sum([part[key] for part in (one, other) if key in part]) for key in {**one, **other}}
+    return {key: corrections.together([part[key] for part in (one, other) if key in part]) for key in {**one, **other}}
 
 
 def due(store: ControlStore, pending: Pending, now_ms: int) -> Due:
@@ -69,7 +69,7 @@ def due(store: ControlStore, pending: Pending, now_ms: int) -> Due:
         pending: What no journal has yet.
         now_ms: The time.
     """
-    corrections, rest = [], {}
+    told, rest = [], {}
     for key, counts in pending.items():
         flag_id, entry = map(int, key.split("/"))
         row = rollouts.plan_of_entry(store, flag_id, entry)
@@ -78,8 +78,8 @@ def due(store: ControlStore, pending: Pending, now_ms: int) -> Due:
         if rollouts.newest_ms(store, row.plan_id, DataCorrected.kind) > now_ms - EVERY_MS:
             rest[key] = counts
         else:
-            corrections.append((row, DataCorrected(at_ms=now_ms, entry=entry, **counts)))
-    return Due(tuple(corrections), rest)
+            told.append((row, DataCorrected(at_ms=now_ms, entry=entry, **counts)))
+    return Due(tuple(told), rest)
 
 
 def _arm(rows: Rows, arm: Arm, name: str) -> dict[str, int]:
@@ -88,12 +88,4 @@ def _arm(rows: Rows, arm: Arm, name: str) -> dict[str, int]:
         name: len(own),
         f"{name}_errors": int(np.isin(own, (Outcome.ERROR, Outcome.TIMEOUT)).sum()),
         f"{name}_invalid": int((own == Outcome.INVALID).sum()),
-    }
-
-
-def _sum(parts: list[Mapping[str, int]]) -> dict[str, Any]:
-    return {
-        "from_ms": min(part["from_ms"] for part in parts),
-        "until_ms": max(part["until_ms"] for part in parts),
-        **{name: sum(part[name] for part in parts) for name in COUNTS},
     }

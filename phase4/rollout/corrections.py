@@ -6,9 +6,8 @@ closed is kept with the events and told as a correction; nothing is judged by it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from functools import reduce
 
 from phase4.rollout.events import DataCorrected, Event
 
@@ -26,7 +25,22 @@ COUNTS = (
 def of_entry(happened: Iterable[Event], entry: int) -> DataCorrected | None:
     """Return all corrections of a stage entry as one, told at the last; None without any."""
     own = [event for event in happened if isinstance(event, DataCorrected) and event.entry == entry]
-    return reduce(_together, own) if own else None
+    if not own:
+        return None
+    return DataCorrected(at_ms=max(event.at_ms for event in own), entry=entry, **together(list(map(asdict, own))))
+
+
+def together(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return the counts of all parts, and the times of the oldest and the newest outcome.
+
+    Args:
+        parts: At least one; each with `COUNTS`, `from_ms` and `until_ms`.
+    """
+    return {
+        "from_ms": min(part["from_ms"] for part in parts),
+        "until_ms": max(part["until_ms"] for part in parts),
+        **{name: sum(part[name] for part in parts) for name in COUNTS},
+    }
 
 
 def describe(event: DataCorrected) -> str:
@@ -44,14 +58,3 @@ def _bad(event: DataCorrected, arm: str) -> str:
     errors, invalid = getattr(event, f"{arm}_errors"), getattr(event, f"{arm}_invalid")
     told = f"{errors:,} error{'' if errors == 1 else 's'}"
     return f"{told}, {invalid:,} invalid" if invalid else told
-
-
-def _together(one: DataCorrected, other: DataCorrected) -> DataCorrected:
-    first, second = asdict(one), asdict(other)
-    return DataCorrected(
-        at_ms=max(one.at_ms, other.at_ms),
-        entry=one.entry,
-        from_ms=min(one.from_ms, other.from_ms),
-        until_ms=max(one.until_ms, other.until_ms),
-        **{name: first[name] + second[name] for name in COUNTS},
-    )

@@ -14,7 +14,7 @@ from typing import Self
 from phase4.analysis import guardrails
 from phase4.analysis.dispersion import Dispersion
 from phase4.analysis.explain import Explanation, explain
-from phase4.analysis.guardrail_state import GuardrailState, is_tilted
+from phase4.analysis.guardrail_state import GuardrailState
 from phase4.analysis.observation import Observation
 from phase4.analysis.specs import GuardrailSpec, Terms
 from phase4.analysis.verdict import Assessment, combine
@@ -172,15 +172,8 @@ def states_at_entry(
     known = {
         spec.name: Dispersion.following(state.dispersion, growth)
         for spec, state in zip(plan.guardrails[left], states, strict=True)
-        if is_tilted(spec)
     }
-    fresh = {spec.name: guardrails.start(spec) for spec in specs}
-    return tuple(
-        replace(fresh[spec.name], dispersion=known[spec.name])
-        if is_tilted(spec) and spec.name in known
-        else fresh[spec.name]
-        for spec in specs
-    )
+    return tuple(replace(guardrails.start(spec), dispersion=known.get(spec.name, Dispersion())) for spec in specs)
 
 
 def _control(plan: RolloutPlan, stage: int) -> float:

@@ -135,8 +135,6 @@ class _EntryView:
         if self._stretch is None:
             return self._states
         seen = tick + 1 - self._stretch.first_tick
-        if seen <= 0:
-            return self._states_before
         arms = (arm.slice(0, seen) for arm in (self._stretch.treatment, self._stretch.control))
         judged = block.run_all(self._specs, self._terms, self._states_before, self._stretch.first_tick, *arms)
         return tuple(one.state for one in judged)

@@ -12,6 +12,7 @@ from phase4.durations import HOUR_MS
 from phase4.errors import FenceLost
 from phase4.monitor import lateness
 from phase4.monitor.rounds import HORIZON_MS
+from phase4.rollout.corrections import COUNTS
 from phase4.rollout.events import DataCorrected
 from phase4.rollout.plan import parse_plan
 from phase4.rollout.state import Phase
@@ -58,7 +59,7 @@ def corrections(live):
 
 def counts(live):
     """Return (treatment, errors, invalid, control, errors, invalid) of every correction."""
-    return [tuple(getattr(each, name) for name in lateness.COUNTS) for each in corrections(live)]
+    return [tuple(getattr(each, name) for name in COUNTS) for each in corrections(live)]
 
 
 def test_what_comes_too_late_is_told_in_the_journal_by_arm_and_outcome(live):
@@ -205,7 +206,7 @@ def test_counting_is_that_of_a_plain_loop(found):
     for flag, entry, arm, outcome, t_ms in found:
         if outcome < 2 or entry == 0 or arm == 0:
             continue
-        own = expected.setdefault(f"{flag}/{entry}", dict.fromkeys(lateness.COUNTS, 0) | {"times": []})
+        own = expected.setdefault(f"{flag}/{entry}", dict.fromkeys(COUNTS, 0) | {"times": []})
         own["times"].append(t_ms)
         name = {2: "treatment", 1: "control"}[arm]
         own[name] += 1

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -166,12 +164,10 @@ def test_a_judge_that_remembers_knows_it_too():
     assert phis(judged((10, 10), judge=again, state=PROMOTED, first=110)) == [1.0] * 3
 
 
-def test_a_guardrail_that_counts_users_knows_nothing_of_it():
-    users = plan(guardrails=((RateGuardrail(name="error_rate", limit=0.01),),) * 3)
-    judge = Judge(users, interval_ms=HOUR_MS)
-    for tick in range(3):
-        judge.see(PROMOTED if tick else STATE, tick, None, None)
-    assert judge.memory().states[0] == replace(guardrails.start(users.guardrails[0][0]), last_tick=2)
+def test_a_guardrail_that_the_stage_before_did_not_have_begins_without_history():
+    judge = judged(*[(10, 10)] * 110, judge=Judge(plan(guardrails=(SPECS[:1], SPECS, SPECS)), interval_ms=HOUR_MS))
+    judged((10, 10), judge=judge, state=PROMOTED, first=110)
+    assert phis(judge) == [1.0, 6.0, 6.0]
 
 
 TICKS = st.lists(
